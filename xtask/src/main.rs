@@ -1,3 +1,85 @@
 //! Project automation: `cargo xtask <command>`.
+//!
+//! Everything that a change must pass is a command here, so that a person and the build machine
+//! run the same thing. Invariant: a command that cannot do its whole work fails; none skips.
 
-fn main() {}
+#![allow(
+    clippy::print_stdout,
+    reason = "a command-line program speaks on stdout"
+)]
+
+mod fuzz;
+mod process;
+mod runtimes;
+mod test;
+mod tidy;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use process::cargo;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Automation of the RingMQ project")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs everything: format, lints, tidy, unit and golden tests, simulation, fuzz corpus, and
+    /// the real clients. Fails when a runtime that a suite needs is missing.
+    Test(test::Options),
+    /// Checks layering, file and function sizes, module comments, unsafe code and licences.
+    Tidy,
+    /// Rewrites the generated pages: docs/compat.md, docs/configuration.md, conf/broker.conf.
+    Docs,
+    /// Runs the seeded simulation.
+    Sim {
+        /// How many seeds to run.
+        #[arg(long, default_value_t = 500)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Replays one seed, with its trace.
+        #[arg(long, conflicts_with_all = ["seeds", "first"])]
+        seed: Option<u64>,
+    },
+    /// Runs the real-client suites only.
+    E2e {
+        /// Arguments for the driver; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Fuzzes the decoders with libFuzzer (needs a nightly toolchain and cargo-fuzz).
+    Fuzz {
+        /// Seconds per target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Tidy => tidy::run(),
+        Command::Docs => write_docs(),
+        Command::Sim { seeds, first, seed } => test::simulate(seeds, first, seed),
+        Command::E2e { arguments } => {
+            runtimes::require_all()?;
+            test::build_release()?;
+            test::end_to_end(&arguments)
+        }
+        Command::Fuzz { seconds } => fuzz::run(seconds),
+    }
+}
+
+fn write_docs() -> Result<()> {
+    for package in ["broker", "config"] {
+        cargo(["test", "--quiet", "--package", package, "generated"])
+            .env("UPDATE_GENERATED", "1")
+            .run()?;
+    }
+    Ok(())
+}

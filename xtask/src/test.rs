@@ -1,0 +1,112 @@
+//! `cargo xtask test`: everything that a change must pass, in the order that fails soonest.
+//!
+//! Each stage runs the tool that a person would run by hand. The last line counts what ran, so
+//! that a run which tested nothing cannot look green.
+
+use crate::process::{cargo, program, root};
+use crate::{runtimes, tidy};
+use anyhow::{Result, ensure};
+use clap::Args;
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Leaves out the real clients (which need a JDK, Maven, Go, Python and Node).
+    #[arg(long)]
+    without_clients: bool,
+    /// Simulation seeds to run.
+    #[arg(long, default_value_t = 500)]
+    seeds: u64,
+}
+
+/// Runs every stage; the first failure ends it.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if !options.without_clients {
+        runtimes::require_all()?;
+    }
+    cargo(["fmt", "--all", "--check"]).run()?;
+    tidy::run()?;
+    cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ])
+    .run()?;
+    let lines = cargo(["test", "--workspace", "--no-fail-fast"]).run_and_read()?;
+    let mut passed = count_passed(&lines);
+    ensure!(passed > 0, "no unit test ran");
+    simulate(options.seeds, 0, None)?;
+    passed += options.seeds;
+    if !options.without_clients {
+        build_release()?;
+        passed += end_to_end_count()?;
+    }
+    println!("\n{passed} passed, 0 failed");
+    Ok(())
+}
+
+/// Builds what the real-client suites start.
+pub(crate) fn build_release() -> Result<()> {
+    cargo([
+        "build",
+        "--release",
+        "--package",
+        "ringmq",
+        "--package",
+        "e2e",
+    ])
+    .run()
+}
+
+/// Runs the seeds, or replays one.
+pub(crate) fn simulate(seeds: u64, first: u64, seed: Option<u64>) -> Result<()> {
+    let mut arguments = vec!["run", "--quiet", "--package", "simtest", "--"];
+    let (seeds, first) = (seeds.to_string(), first.to_string());
+    let seed = seed.map(|seed| seed.to_string());
+    match &seed {
+        Some(seed) => arguments.extend(["--seed", seed]),
+        None => arguments.extend(["--seeds", &seeds, "--first", &first]),
+    }
+    cargo(arguments).run()
+}
+
+/// Runs the real-client driver with arguments of one's own.
+pub(crate) fn end_to_end(arguments: &[String]) -> Result<()> {
+    program(root().join("target/release/e2e"))
+        .arguments(arguments)
+        .run()
+}
+
+fn end_to_end_count() -> Result<u64> {
+    let lines = program(root().join("target/release/e2e")).run_and_read()?;
+    let passed = count_passed(&lines);
+    ensure!(passed > 0, "no real client ran");
+    Ok(passed)
+}
+
+/// Adds up `test result: ok. 12 passed; …` and the driver's `12 passed, 0 failed`.
+fn count_passed(lines: &[String]) -> u64 {
+    let count = |line: &String| -> Option<u64> {
+        let line = line.strip_prefix("test result: ok. ").unwrap_or(line);
+        let (number, _) = line.split_once(" passed")?;
+        number.trim().parse().ok()
+    };
+    lines.iter().filter_map(count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passed_tests_are_counted_from_both_kinds_of_closing_line() {
+        let lines = [
+            "running 3 tests".to_owned(),
+            "test result: ok. 3 passed; 0 failed; 0 ignored".to_owned(),
+            "41 passed, 0 failed".to_owned(),
+        ];
+        assert_eq!(count_passed(&lines), 44);
+    }
+}
