@@ -10,6 +10,7 @@
     reason = "executors are single-threaded: futures need not be Send"
 )]
 
+pub mod conformance;
 mod disk;
 mod mesh;
 mod net;

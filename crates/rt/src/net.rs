@@ -20,7 +20,7 @@ pub trait Net: Clone + 'static {
     async fn connect(&self, address: SocketAddr) -> io::Result<Self::Stream>;
 }
 
-/// A listening socket.
+/// A listening socket. Dropping it stops listening.
 pub trait Listener: 'static {
     /// A connection.
     type Stream: Stream;
@@ -53,10 +53,12 @@ pub trait ReadHalf: 'static {
     async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 }
 
-/// The writing end of a connection.
+/// The writing end of a connection. Dropping it ends the sending direction: the peer reads 0 after
+/// what was written, and this side may still read.
 pub trait WriteHalf: 'static {
     /// Hands all of `bytes` to the kernel, waiting while its buffer is full.
     async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
-    /// A handle that can end the connection from another task.
+    /// A handle that can end the connection from another task: both ends fail or read 0 from then
+    /// on, a waiting write too. Calling it again does nothing.
     fn aborter(&self) -> Box<dyn Fn()>;
 }

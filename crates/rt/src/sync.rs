@@ -130,6 +130,39 @@ impl<T> Taker<T> {
     }
 }
 
+/// Something that happens at most once and then stays so, such as the order to stop.
+#[derive(Debug, Default)]
+pub struct Latch {
+    set: Cell<bool>,
+    event: Event,
+}
+
+impl Latch {
+    /// A latch that is not set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets it and wakes every waiter. Setting it again does nothing.
+    pub fn set(&self) {
+        if !self.set.replace(true) {
+            self.event.notify();
+        }
+    }
+
+    /// Whether it is set.
+    pub fn is_set(&self) -> bool {
+        self.set.get()
+    }
+
+    /// Completes once it is set.
+    pub async fn wait(&self) {
+        while !self.is_set() {
+            self.event.wait().await;
+        }
+    }
+}
+
 /// Counts work under way and lets one task wait for the end of it.
 #[derive(Debug, Default)]
 pub struct Gate {
@@ -204,6 +237,17 @@ mod tests {
         let (giver, taker) = oneshot::<u8>();
         drop(giver);
         assert_eq!(poll(pin!(taker.take())), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_latch_lets_those_pass_who_come_before_and_after_it_is_set() {
+        let latch = Latch::new();
+        let mut before = pin!(latch.wait());
+        assert!(poll(before.as_mut()).is_pending());
+        latch.set();
+        latch.set();
+        assert!(latch.is_set() && poll(before.as_mut()).is_ready());
+        assert!(poll(pin!(latch.wait())).is_ready());
     }
 
     #[test]
