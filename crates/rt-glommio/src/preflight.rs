@@ -1,0 +1,192 @@
+//! What is looked at before the first executor is made, so that errors come in plain words.
+//!
+//! glommio panics where `io_uring` is refused, and reports other failures only when an executor is
+//! joined. Invariant: nothing is left behind; a check that passes changes nothing.
+
+use crate::error::StartError;
+use crate::probe;
+use io_uring::IoUring;
+use nix::sys::resource::{Resource, getrlimit};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// glommio refuses to make an executor below this.
+const MEMLOCK_MIN: u64 = 512 * 1_024;
+
+/// Fails when the kernel, a sysctl or a sandbox refuses `io_uring`.
+///
+/// # Errors
+/// [`StartError::IoUringRefused`] with the likely cause.
+pub fn ensure_io_uring() -> Result<(), StartError> {
+    match IoUring::new(4) {
+        Ok(_) => Ok(()),
+        Err(source) => {
+            let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok();
+            let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+            let hint = io_uring_hint(&source, disabled.as_deref(), &status);
+            Err(StartError::IoUringRefused { source, hint })
+        }
+    }
+}
+
+fn io_uring_hint(error: &io::Error, disabled: Option<&str>, status: &str) -> String {
+    let filtered = status
+        .lines()
+        .any(|line| line.strip_prefix("Seccomp:").map(str::trim) == Some("2"));
+    match (error.kind(), disabled.map(str::trim)) {
+        (_, Some(level @ ("1" | "2"))) => format!(
+            "The sysctl kernel.io_uring_disabled is {level}: set it to 0 \
+             (`sysctl -w kernel.io_uring_disabled=0`)"
+        ),
+        (ErrorKind::PermissionDenied | ErrorKind::Unsupported, _) if filtered => {
+            "A seccomp filter forbids it, as container engines do by default: run the container \
+             with a profile that allows io_uring_setup, io_uring_enter and io_uring_register \
+             (`--security-opt seccomp=…`)"
+                .to_owned()
+        }
+        (ErrorKind::Unsupported, _) => {
+            "The kernel is older than 5.8 or built without it: use a newer kernel".to_owned()
+        }
+        (ErrorKind::OutOfMemory, _) => {
+            "The limit of locked memory is too small: raise RLIMIT_MEMLOCK (`ulimit -l`)".to_owned()
+        }
+        _ => "Check the kernel, the sysctl kernel.io_uring_disabled and the sandbox".to_owned(),
+    }
+}
+
+/// Fails when the limit of locked memory is below what an executor needs at all. With less than
+/// three times `io_memory` per shard the rings work without registered buffers, a little slower.
+///
+/// # Errors
+/// [`StartError::MemlockTooSmall`] with the limit.
+pub fn ensure_memlock() -> Result<(), StartError> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap_or((u64::MAX, u64::MAX));
+    memlock_suffices(limit)
+}
+
+fn memlock_suffices(limit: u64) -> Result<(), StartError> {
+    if limit < MEMLOCK_MIN {
+        return Err(StartError::MemlockTooSmall {
+            limit,
+            needed: MEMLOCK_MIN,
+        });
+    }
+    Ok(())
+}
+
+/// Makes `dir` when it is missing, and fails when files in it cannot be written with direct I/O.
+///
+/// # Errors
+/// [`StartError::DirNotWritable`] or [`StartError::NoDirectIo`].
+pub fn ensure_direct_io(dir: &Path) -> Result<(), StartError> {
+    let not_writable = |source| StartError::DirNotWritable {
+        dir: dir.to_owned(),
+        source,
+    };
+    fs::create_dir_all(dir).map_err(not_writable)?;
+    let path = probe::file_name(dir);
+    let outcome = probe::write(&path).map(|()| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(nix::libc::O_DIRECT)
+            .open(&path)
+    });
+    let removed = fs::remove_file(&path);
+    match outcome.map_err(not_writable)? {
+        Ok(_) => removed.map_err(not_writable),
+        Err(_) => Err(StartError::NoDirectIo {
+            dir: dir.to_owned(),
+            file_system: file_system_of(dir),
+        }),
+    }
+}
+
+/// The type of the file system that holds `dir`, such as `ext4`; `unknown` when not told.
+fn file_system_of(dir: &Path) -> String {
+    let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    file_system_in(&table, &dir).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn file_system_in(mountinfo: &str, dir: &Path) -> Option<String> {
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (mount, source) = line.split_once(" - ")?;
+            let point = mount.split(' ').nth(4)?.replace("\\040", " ");
+            let kind = source.split(' ').next()?;
+            dir.starts_with(&point)
+                .then(|| (point.len(), kind.to_owned()))
+        })
+        .max_by_key(|(len, _)| *len)
+        .map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn a_refusal_of_io_uring_names_its_cause() {
+        let denied = io::Error::from(ErrorKind::PermissionDenied);
+        let missing = io::Error::from(ErrorKind::Unsupported);
+        let check = |error: &io::Error, disabled, status, expected: &str| {
+            let hint = io_uring_hint(error, disabled, status);
+            assert!(hint.contains(expected), "{hint}");
+        };
+        check(&denied, Some("2\n"), "", "kernel.io_uring_disabled is 2");
+        check(&denied, Some("0\n"), "Seccomp:\t2\n", "seccomp filter");
+        check(&missing, None, "Seccomp:\t2\n", "seccomp filter");
+        check(&missing, None, "Seccomp:\t0\n", "older than 5.8");
+    }
+
+    #[test]
+    fn too_little_locked_memory_is_refused_with_the_limit() {
+        assert!(memlock_suffices(8 << 20).is_ok());
+        let error = memlock_suffices(64 << 10).unwrap_err().to_string();
+        assert!(
+            error.contains("64 KiB") && error.contains("512 KiB"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_innermost_mount_decides_the_file_system() {
+        let table = "22 1 254:0 / / rw - ext4 /dev/vda rw\n\
+                     30 22 0:25 / /srv/my\\040data rw shared:1 - nfs4 host:/x rw\n";
+        let check = |dir: &str, expected: &str| {
+            let kind = file_system_in(table, &PathBuf::from(dir));
+            assert_eq!(kind.as_deref(), Some(expected));
+        };
+        check("/srv/my data/store", "nfs4");
+        check("/srv/my", "ext4");
+    }
+
+    #[test]
+    fn a_directory_below_a_file_is_not_writable() {
+        let base = std::env::temp_dir().join(format!("engine-preflight-{}", std::process::id()));
+        fs::create_dir_all(&base).unwrap();
+        ensure_direct_io(&base.join("new/store")).unwrap();
+        assert_eq!(fs::read_dir(base.join("new/store")).unwrap().count(), 0);
+        fs::write(base.join("file"), b"x").unwrap();
+        let error = ensure_direct_io(&base.join("file/store")).unwrap_err();
+        assert!(error.to_string().contains("is a file"), "{error}");
+        fs::remove_dir_all(&base).unwrap();
+    }
+
+    #[test]
+    fn a_file_system_without_direct_io_is_named() {
+        let error = ensure_direct_io(Path::new("/proc/self")).unwrap_err();
+        assert!(
+            matches!(error, StartError::DirNotWritable { .. }),
+            "{error}"
+        );
+        if Path::new("/sys/fs/cgroup").exists() {
+            assert_ne!(file_system_of(Path::new("/sys/fs/cgroup")), "unknown");
+        }
+    }
+}
