@@ -42,11 +42,9 @@ impl GlommioDisk {
     /// Has this executor open a file with content on the device of `dir` before any other, and
     /// tells the alignment there. See `probe`.
     pub(crate) async fn probe(&self, dir: &Path) -> io::Result<usize> {
-        let known = self.0.alignment_in_dir.borrow();
-        if let Some((_, alignment)) = known.iter().find(|(known, _)| known == dir) {
-            return Ok(*alignment);
+        if let Some(alignment) = self.0.known_in(dir) {
+            return Ok(alignment);
         }
-        drop(known);
         let owned = dir.to_owned();
         let device = blocking(move || Ok(fs::metadata(owned)?.dev())).await?;
         let alignment = self.probe_device(device, dir).await?;
@@ -56,11 +54,9 @@ impl GlommioDisk {
     }
 
     async fn probe_device(&self, device: u64, dir: &Path) -> io::Result<usize> {
-        let known = self.0.alignment_of_device.borrow();
-        if let Some((_, alignment)) = known.iter().find(|(known, _)| *known == device) {
-            return Ok(*alignment);
+        if let Some(alignment) = self.0.known_of(device) {
+            return Ok(alignment);
         }
-        drop(known);
         let path = probe::file_name(dir);
         let written = path.clone();
         blocking(move || probe::write(&written)).await?;
@@ -70,6 +66,18 @@ impl GlommioDisk {
         let mut known = self.0.alignment_of_device.borrow_mut();
         known.push((device, alignment));
         Ok(alignment)
+    }
+}
+
+impl Probed {
+    fn known_in(&self, dir: &Path) -> Option<usize> {
+        let known = self.alignment_in_dir.borrow();
+        known.iter().find(|(d, _)| d == dir).map(|(_, a)| *a)
+    }
+
+    fn known_of(&self, device: u64) -> Option<usize> {
+        let known = self.alignment_of_device.borrow();
+        known.iter().find(|(d, _)| *d == device).map(|(_, a)| *a)
     }
 }
 

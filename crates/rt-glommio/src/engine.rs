@@ -12,9 +12,12 @@ use glommio::timer::Timer;
 use rt::{Class, Rt};
 use std::cell::Cell;
 use std::collections::hash_map::RandomState;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::OnceLock;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// One shard's view of the world, on glommio.
@@ -85,10 +88,7 @@ impl Rt for Glommio {
     }
 
     fn yield_now(&self) -> impl Future<Output = ()> + 'static {
-        // glommio's own yield goes to the back of one task queue: the other queues, and whatever
-        // the disk has finished, could wait for the preempt timer, 100 ms. A timer that is due at
-        // once comes back after all queues have run and the rings were looked at.
-        self.sleep(Duration::ZERO)
+        turn()
     }
 
     fn random_u64(&self) -> u64 {
@@ -114,6 +114,29 @@ impl Rt for Glommio {
     }
 }
 
+/// One turn of the executor: every queue runs, then the rings and channels are looked at.
+///
+/// glommio's own yield goes to the back of one task queue: the other queues, and whatever the disk
+/// has finished, could then wait for the preempt timer, 100 ms. A timer is looked at once per turn,
+/// so one that is due as soon as possible comes back after everybody else. A timer that is due when
+/// first polled would not wait at all, hence the loop.
+async fn turn() {
+    let mut timer: Option<Timer> = None;
+    poll_fn(|context| {
+        if let Some(timer) = timer.as_mut() {
+            return Pin::new(timer).poll(context).map(|_| ());
+        }
+        loop {
+            let mut soon = Timer::new(SOON);
+            if Pin::new(&mut soon).poll(context).is_pending() {
+                timer = Some(soon);
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
 /// The start of the monotonic clock, the same for all shards of the process.
 #[expect(clippy::disallowed_methods, reason = "this is the seam's clock")]
 fn begin() -> Instant {
@@ -125,3 +148,6 @@ fn begin() -> Instant {
 fn seed() -> u64 {
     RandomState::new().build_hasher().finish() | 1
 }
+
+/// Longer than creating a timer and polling it takes, shorter than any turn.
+const SOON: Duration = Duration::from_nanos(300);

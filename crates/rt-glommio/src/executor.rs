@@ -76,14 +76,14 @@ pub struct Running {
 ///
 /// # Errors
 /// Why they did not start, in words for a person. Shards that did start are stopped before.
-pub fn run<M, F, Fut>(options: Options, main: F) -> Result<Running, StartError>
+pub fn run<M, F, Fut>(options: &Options, main: F) -> Result<Running, StartError>
 where
     M: Send + 'static,
     F: FnOnce(Glommio, GlommioMesh<M>, Ready, StopSignal) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = Result<(), String>> + 'static,
 {
     assert!(options.shards > 0 && options.mesh_capacity > 0);
-    let cpus = check(&options)?;
+    let cpus = check(options)?;
     die_when_a_shard_panics();
 
     let shards = usize::from(options.shards);
@@ -302,7 +302,9 @@ impl<M: Send + 'static> Seat<M> {
         };
         let outcome = main(rt.clone(), mesh, ready, signal).await;
         ends.unplug();
-        // An executor's exit does not drop what still waits, so tasks get time to end by themselves.
+        rt.net().close_all();
+        // An executor's exit does not drop what still waits, so tasks get time to end by themselves:
+        // with lanes and connections gone, whoever waited there does.
         let tasks = Rc::clone(rt.queues().tasks());
         futures_lite::future::or(tasks.empty(), rt.sleep(self.drain_limit)).await;
         ended.set();

@@ -23,7 +23,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -31,6 +31,16 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub struct GlommioNet {
     queues: TaskQueues,
+    open: Rc<Open>,
+}
+
+/// What is open on this shard, so that its end closes it: tasks that wait on a connection then end
+/// by themselves, as nothing else would make them.
+#[derive(Debug, Default)]
+struct Open {
+    doors: RefCell<Vec<Weak<Door>>>,
+    streams: RefCell<Vec<Weak<RefCell<TcpStream>>>>,
+    sweep_at_len: Cell<usize>,
 }
 
 /// A listening socket of one shard.
@@ -47,6 +57,8 @@ struct Door {
     arrived: Event,
     taken: Event,
     closed: Cell<bool>,
+    /// Whether a caller of accept was told that it is closed.
+    told: Cell<bool>,
     /// A second descriptor of the listening socket: shutting it down ends a waiting accept.
     socket: Socket,
 }
@@ -69,7 +81,29 @@ pub struct GlommioWrite(Rc<RefCell<TcpStream>>);
 
 impl GlommioNet {
     pub(crate) fn new(queues: TaskQueues) -> Self {
-        Self { queues }
+        let open = Rc::default();
+        Self { queues, open }
+    }
+
+    /// Stops listening everywhere and ends every connection of this shard.
+    pub(crate) fn close_all(&self) {
+        for door in self.open.doors.take().iter().filter_map(Weak::upgrade) {
+            door.close();
+        }
+        for stream in self.open.streams.take().iter().filter_map(Weak::upgrade) {
+            shut_down(&stream.borrow(), Shutdown::Both);
+        }
+    }
+}
+
+impl Open {
+    fn add(&self, stream: &Rc<RefCell<TcpStream>>) {
+        let mut streams = self.streams.borrow_mut();
+        if streams.len() >= self.sweep_at_len.get() {
+            streams.retain(|stream| stream.strong_count() > 0);
+            self.sweep_at_len.set((2 * streams.len()).max(64));
+        }
+        streams.push(Rc::downgrade(stream));
     }
 }
 
@@ -91,18 +125,20 @@ impl Net for GlommioNet {
             arrived: Event::new(),
             taken: Event::new(),
             closed: Cell::new(false),
+            told: Cell::new(false),
             socket: socket.try_clone()?,
         });
         let listener = adopt::listener(socket);
         let local = listener.local_addr().map_err(plain)?;
-        let task = accept_all(listener, Rc::clone(&door));
+        self.open.doors.borrow_mut().push(Rc::downgrade(&door));
+        let task = accept_all(listener, Rc::clone(&door), Rc::clone(&self.open));
         self.queues.spawn(Class::Request, task);
         Ok(GlommioListener { door, local })
     }
 
     async fn connect(&self, address: SocketAddr) -> io::Result<GlommioStream> {
         let stream = shielded(TcpStream::connect_timeout(address, CONNECT_LIMIT));
-        GlommioStream::new(stream.await.map_err(plain)?)
+        GlommioStream::new(stream.await.map_err(plain)?, &self.open)
     }
 }
 
@@ -122,7 +158,7 @@ fn listening_socket(address: SocketAddr) -> io::Result<Socket> {
 
 /// The one task that accepts, and does nothing else: a dropped accept loses the connection that
 /// it was about to return, and a much-polled one overflows glommio's count of wakers.
-async fn accept_all(listener: TcpListener, door: Rc<Door>) {
+async fn accept_all(listener: TcpListener, door: Rc<Door>, open: Rc<Open>) {
     while !door.closed.get() {
         let accepted = listener.accept().await;
         if door.closed.get() {
@@ -130,7 +166,7 @@ async fn accept_all(listener: TcpListener, door: Rc<Door>) {
         }
         match accepted {
             // A connection that is gone already is no error of the listener.
-            Ok(stream) => match GlommioStream::new(stream) {
+            Ok(stream) => match GlommioStream::new(stream, &open) {
                 Ok(stream) => door.accepted.borrow_mut().push_back(Ok(stream)),
                 Err(_) => continue,
             },
@@ -157,6 +193,13 @@ impl Listener for GlommioListener {
                 self.door.taken.notify();
                 return accepted;
             }
+            if self.door.closed.get() && !self.door.told.replace(true) {
+                return Err(io::Error::new(
+                    ErrorKind::NotConnected,
+                    "the shard has stopped listening",
+                ));
+            }
+            // Once told, for ever: a caller that tries again must not turn in circles.
             self.door.arrived.wait().await;
         }
     }
@@ -168,22 +211,32 @@ impl Listener for GlommioListener {
 
 impl Drop for GlommioListener {
     fn drop(&mut self) {
-        self.door.closed.set(true);
+        self.door.close();
+    }
+}
+
+impl Door {
+    fn close(&self) {
+        self.closed.set(true);
         // Best effort: the socket is closed in any case when the accept task ends.
-        let _ = self.door.socket.shutdown(Shutdown::Both);
-        self.door.accepted.borrow_mut().clear();
-        self.door.taken.notify();
+        let _ = self.socket.shutdown(Shutdown::Both);
+        self.accepted.borrow_mut().clear();
+        self.taken.notify();
+        self.arrived.notify();
     }
 }
 
 impl GlommioStream {
-    fn new(stream: TcpStream) -> io::Result<Self> {
+    fn new(stream: TcpStream, open: &Open) -> io::Result<Self> {
         // Replies are gathered into one write per turn; waiting for more would only delay them.
         stream.set_nodelay(true).map_err(plain)?;
+        let (peer, local) = (stream.peer_addr(), stream.local_addr());
+        let stream = Rc::new(RefCell::new(stream));
+        open.add(&stream);
         Ok(Self {
-            peer: stream.peer_addr().map_err(plain)?,
-            local: stream.local_addr().map_err(plain)?,
-            stream: Rc::new(RefCell::new(stream)),
+            stream,
+            peer: peer.map_err(plain)?,
+            local: local.map_err(plain)?,
         })
     }
 }

@@ -81,10 +81,8 @@ fn proc_address(ip: IpAddr) -> String {
             words.to_vec()
         }
     };
-    words
-        .into_iter()
-        .map(|word| format!("{:08X}", u32::from_ne_bytes(word)))
-        .collect()
+    let words = words.into_iter().map(u32::from_ne_bytes);
+    words.fold(String::new(), |text, word| text + &format!("{word:08X}"))
 }
 
 fn process_with_socket(inode: u64) -> Option<Owner> {

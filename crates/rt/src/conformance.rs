@@ -266,7 +266,7 @@ pub async fn timers_complete_in_order<R: Rt>(rt: &R) {
 /// A sleep that is dropped wakes nobody and harms nothing.
 pub async fn a_dropped_sleep_is_forgotten<R: Rt>(rt: &R) {
     for _ in 0..100 {
-        let mut long = std::pin::pin!(rt.sleep(Duration::from_secs(3_600)));
+        let mut long = std::pin::pin!(rt.sleep(Duration::from_hours(1)));
         std::future::poll_fn(|context| {
             assert!(long.as_mut().poll(context).is_pending());
             std::task::Poll::Ready(())
@@ -289,7 +289,12 @@ pub async fn yielding_lets_the_others_run<R: Rt>(rt: &R) {
         let ran = Rc::clone(&ran);
         rt.spawn(class, async move { ran.set(ran.get() + 1) });
     }
-    rt.yield_now().await;
+    // An engine may be interrupted in the middle of a turn, but not again and again.
+    for _ in 0..3 {
+        if ran.get() < classes.len() {
+            rt.yield_now().await;
+        }
+    }
     assert_eq!(ran.get(), classes.len());
 }
 

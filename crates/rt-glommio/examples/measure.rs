@@ -1,0 +1,105 @@
+//! Measures the engine on this machine: what idling costs, what a yield costs, and how fast
+//! messages cross the mesh, one by one from a parked shard and in a stream.
+//! `cargo run --release -p rt-glommio --example measure`
+
+#![expect(clippy::print_stdout, reason = "printing figures is all it does")]
+
+use base::ShardId;
+use rt::{Class, Lane, Mesh, Rt};
+use rt_glommio::{Glommio, GlommioMesh, Options, run};
+use std::rc::Rc;
+use std::time::Duration;
+
+const STREAM: u64 = 1_000_000;
+const PINGS: u64 = 1_000;
+
+fn main() {
+    let running = run(&Options::new(2), |rt, mesh, ready, stop| async move {
+        ready.report();
+        stop.stopped().await;
+        figures(&rt, Rc::new(mesh)).await;
+        Ok(())
+    });
+    let running = running.expect("the shards start");
+    println!("shards on CPUs {:?}", running.cpus());
+    let before = cpu_ticks();
+    let seconds = 30;
+    std::thread::sleep(Duration::from_secs(seconds));
+    let used = cpu_ticks() - before;
+    println!(
+        "idle: {used} ticks of 10 ms in {seconds} s = {:.3} % of one CPU for both shards",
+        used as f64 / seconds as f64,
+    );
+    running.stop();
+    running.join().expect("the shards end");
+}
+
+async fn figures(rt: &Glommio, mesh: Rc<GlommioMesh<u64>>) {
+    let other = ShardId::new(1 - rt.shard().as_u16());
+    let first = rt.shard() == ShardId::CONTROL;
+    if first {
+        let begin = rt.monotonic_us();
+        for _ in 0..100_000 {
+            rt.yield_now().await;
+        }
+        let us = rt.monotonic_us() - begin;
+        println!(
+            "yield: {} ns each, alone on the shard",
+            us * 10_000 / 1_000_000
+        );
+    }
+    ping(rt, &mesh, other, first, Duration::ZERO).await;
+    ping(rt, &mesh, other, first, Duration::from_millis(1)).await;
+    let begin = rt.monotonic_us();
+    let out = Rc::clone(&mesh);
+    let rt2 = rt.clone();
+    rt.spawn(Class::Request, async move {
+        for n in 0..STREAM {
+            assert!(out.send(Lane::Request, other, n).await.is_ok());
+            if n % 256 == 255 {
+                rt2.yield_now().await;
+            }
+        }
+    });
+    for n in 0..STREAM {
+        assert_eq!(mesh.recv(Lane::Request, other).await, Some(n));
+    }
+    let us = rt.monotonic_us() - begin;
+    println!(
+        "shard {}: received {STREAM} messages in {us} us = {:.2} M/s while sending as many",
+        rt.shard(),
+        STREAM as f64 / us as f64,
+    );
+}
+
+async fn ping(rt: &Glommio, mesh: &GlommioMesh<u64>, other: ShardId, first: bool, pause: Duration) {
+    let mut busy_us = 0;
+    for n in 0..PINGS {
+        if first {
+            if !pause.is_zero() {
+                rt.sleep(pause).await;
+            }
+            let begin = rt.monotonic_us();
+            assert!(mesh.send(Lane::Request, other, n).await.is_ok());
+            assert_eq!(mesh.recv(Lane::Reply, other).await, Some(n));
+            busy_us += rt.monotonic_us() - begin;
+        } else {
+            assert_eq!(mesh.recv(Lane::Request, other).await, Some(n));
+            assert!(mesh.send(Lane::Reply, other, n).await.is_ok());
+        }
+    }
+    if first {
+        println!(
+            "ping-pong with {pause:?} between: {:.1} us there and back",
+            busy_us as f64 / PINGS as f64,
+        );
+    }
+}
+
+/// User and system time of this process, in ticks.
+fn cpu_ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc is mounted");
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let times = fields.split_ascii_whitespace().skip(11).take(2);
+    times.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
