@@ -47,7 +47,7 @@ where
     Fut: Future<Output = ()> + 'static,
 {
     run(
-        options,
+        &options,
         |rt, _mesh: GlommioMesh<()>, ready, stop| async move {
             body(rt).await;
             ready.report();
@@ -146,7 +146,7 @@ fn a_full_lane_gives_the_message_back() {
     let mut options = Options::new(2);
     options.mesh_capacity = 4;
     let running = run(
-        options,
+        &options,
         |rt, mesh: GlommioMesh<u64>, ready, stop| async move {
             ready.report();
             let other = ShardId::new(1 - rt.shard().as_u16());
