@@ -1,0 +1,69 @@
+//! Requests on the name server's own configuration.
+//!
+//! Only live keys can be changed over the network, and they are changed in memory: no request
+//! names a file, and none is written. What must always hold: an update with one bad line changes
+//! nothing. Java lets a peer choose where its configuration is written unless the key is on a
+//! black list; here a key is refused unless it is live.
+
+use super::{Answer, RequestError};
+use crate::server::NameServer;
+use crate::settings::Live;
+use remoting::command::Command;
+
+type Result = std::result::Result<Answer, RequestError>;
+
+/// `UPDATE_NAMESRV_CONFIG` (318).
+pub(super) fn update(server: &NameServer, request: &Command<'_>) -> Result {
+    let text = std::str::from_utf8(request.body)
+        .map_err(|error| RequestError::ConfigText(error.to_string()))?;
+    let mut live = server.live();
+    for line in text.lines().map(str::trim) {
+        if !line.is_empty() && !line.starts_with('#') {
+            set(&mut live, line)?;
+        }
+    }
+    tracing::info!(
+        ?live,
+        "configuration changed by request, until the next start"
+    );
+    server.set_live(live);
+    Ok(Answer::default())
+}
+
+fn set(live: &mut Live, line: &str) -> std::result::Result<(), RequestError> {
+    let no_value = || RequestError::ConfigText(line.to_owned());
+    let (key, value) = line.split_once('=').ok_or_else(no_value)?;
+    let (key, value) = (key.trim(), value.trim());
+    match live.set(key, value) {
+        Some(true) => Ok(()),
+        Some(false) => Err(RequestError::ConfigValue {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }),
+        None => {
+            tracing::warn!(
+                key,
+                "a request to change this key was refused: it is not live"
+            );
+            Err(RequestError::ConfigRefused)
+        }
+    }
+}
+
+/// `GET_NAMESRV_CONFIG` (319).
+pub(super) fn show(server: &NameServer) -> Answer {
+    let live = server.live();
+    let mut lines: Vec<String> = live
+        .entries()
+        .into_iter()
+        .map(|(key, value)| format!("{key}={value}\n"))
+        .chain(
+            server
+                .shown()
+                .iter()
+                .map(|(key, value)| format!("{key}={value}\n")),
+        )
+        .collect();
+    lines.sort();
+    Answer::of_body(lines.concat().into_bytes())
+}
