@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "printing figures is all it does")]
 
 use base::ShardId;
+use rt::sync::Gate;
 use rt::{Class, Lane, Mesh, Rt};
 use rt_glommio::{Glommio, GlommioMesh, Options, run};
 use std::rc::Rc;
@@ -22,13 +23,14 @@ fn main() {
     });
     let running = running.expect("the shards start");
     println!("shards on CPUs {:?}", running.cpus());
-    let before = cpu_ticks();
+    let before = cpu_ns();
     let seconds = 30;
     std::thread::sleep(Duration::from_secs(seconds));
-    let used = cpu_ticks() - before;
+    let used_us = (cpu_ns() - before) / 1_000;
     println!(
-        "idle: {used} ticks of 10 ms in {seconds} s = {:.3} % of one CPU for both shards",
-        used as f64 / seconds as f64,
+        "idle: {used_us} us of CPU in {seconds} s = {:.3} % of one CPU for both shards; {}",
+        used_us as f64 / (seconds * 10_000) as f64,
+        resident(),
     );
     running.stop();
     running.join().expect("the shards end");
@@ -51,8 +53,8 @@ async fn figures(rt: &Glommio, mesh: Rc<GlommioMesh<u64>>) {
     ping(rt, &mesh, other, first, Duration::ZERO).await;
     ping(rt, &mesh, other, first, Duration::from_millis(1)).await;
     let begin = rt.monotonic_us();
-    let out = Rc::clone(&mesh);
-    let rt2 = rt.clone();
+    let gate = Rc::new(Gate::default());
+    let (pass, out, rt2) = (gate.enter(), Rc::clone(&mesh), rt.clone());
     rt.spawn(Class::Request, async move {
         for n in 0..STREAM {
             assert!(out.send(Lane::Request, other, n).await.is_ok());
@@ -60,6 +62,7 @@ async fn figures(rt: &Glommio, mesh: Rc<GlommioMesh<u64>>) {
                 rt2.yield_now().await;
             }
         }
+        drop(pass);
     });
     for n in 0..STREAM {
         assert_eq!(mesh.recv(Lane::Request, other).await, Some(n));
@@ -70,6 +73,7 @@ async fn figures(rt: &Glommio, mesh: Rc<GlommioMesh<u64>>) {
         rt.shard(),
         STREAM as f64 / us as f64,
     );
+    gate.empty().await;
 }
 
 async fn ping(rt: &Glommio, mesh: &GlommioMesh<u64>, other: ShardId, first: bool, pause: Duration) {
@@ -96,10 +100,21 @@ async fn ping(rt: &Glommio, mesh: &GlommioMesh<u64>, other: ShardId, first: bool
     }
 }
 
-/// User and system time of this process, in ticks.
-fn cpu_ticks() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("/proc is mounted");
-    let fields = stat.rsplit(')').next().unwrap_or_default();
-    let times = fields.split_ascii_whitespace().skip(11).take(2);
-    times.filter_map(|field| field.parse::<u64>().ok()).sum()
+/// Time that the threads of this process have spent on a CPU, in nanoseconds.
+fn cpu_ns() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    let first_field = |path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        text.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    tasks
+        .flatten()
+        .filter_map(|task| first_field(task.path().join("schedstat")))
+        .sum()
+}
+
+fn resident() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.unwrap_or("VmRSS: unknown").replace('\t', " ")
 }

@@ -88,7 +88,7 @@ fn die(shard: ShardId, limit: Duration) -> ! {
         std::io::stderr(),
         "fatal: shard {shard} has not moved for {} s: a task on it computes without a pause or \
          waits in a system call, or its executor lost a wake-up. The process aborts, so that \
-         clients turn to another broker. Acknowledged messages are safe.",
+         clients turn to another broker; the next start recovers the log.",
         limit.as_secs_f32(),
     );
     std::process::abort();

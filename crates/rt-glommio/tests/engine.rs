@@ -2,6 +2,10 @@
 //! answers to as well, and what only a real engine can do: start, place, stop, and fail in words.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "these tests stand outside the shards: they are the clients and the clock"
+)]
 
 use base::ShardId;
 use rt::{Lane, Listener, Mesh, Net, ReadHalf, Rt, Stream, WriteHalf, conformance};
@@ -41,13 +45,13 @@ where
 }
 
 /// Starts shards that serve with `body` until they are stopped.
-fn serve<F, Fut>(options: Options, body: F) -> Running
+fn serve<F, Fut>(options: &Options, body: F) -> Running
 where
     F: FnOnce(Glommio) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = ()> + 'static,
 {
     run(
-        &options,
+        options,
         |rt, _mesh: GlommioMesh<()>, ready, stop| async move {
             body(rt).await;
             ready.report();
@@ -95,29 +99,32 @@ fn a_million_messages_cross_the_mesh_each_way() {
         conformance::mesh_keeps_order(&rt, Rc::new(mesh), 500_000).await;
     });
     let took = begin.elapsed();
-    assert!(took < Duration::from_secs(60), "took {took:?}");
+    assert!(took < Duration::from_mins(1), "took {took:?}");
 }
 
 #[test]
 fn a_parked_shard_wakes_at_every_message() {
     on_shards::<u64, _, _>(2, |rt, mesh| async move {
         let other = ShardId::new(1 - rt.shard().as_u16());
-        let mut slowest_us = 0;
+        let (begin, mut slowest_us) = (rt.monotonic_us(), 0);
         for n in 0..1_000 {
             if rt.shard() == ShardId::CONTROL {
                 rt.sleep(Duration::from_micros(n * 2)).await;
-                let begin = rt.monotonic_us();
+                let sent = rt.monotonic_us();
                 mesh.send(Lane::Request, other, n).await.unwrap();
                 assert_eq!(mesh.recv(Lane::Reply, other).await, Some(n));
-                slowest_us = slowest_us.max(rt.monotonic_us() - begin);
+                slowest_us = slowest_us.max(rt.monotonic_us() - sent);
             } else {
                 assert_eq!(mesh.recv(Lane::Request, other).await, Some(n));
                 mesh.send(Lane::Reply, other, n).await.unwrap();
             }
         }
-        // The ticker would wake a shard that missed its message, after 100 ms: 1,000 misses in a
-        // row could not hide here, but a machine that is busy with other work may.
-        assert!(slowest_us < 5_000_000, "one round took {slowest_us} us");
+        // A shard that missed its message would be woken by its ticker, but not 1,000 times over.
+        let all_us = rt.monotonic_us() - begin;
+        assert!(
+            slowest_us < 5_000_000 && all_us < 30_000_000,
+            "the slowest round took {slowest_us} us, all took {all_us} us"
+        );
     });
 }
 
@@ -202,7 +209,7 @@ fn two_hundred_connections_are_served_at_once() {
     let address = local(21_010);
     let mut options = Options::new(3);
     options.listen.push(address);
-    let running = serve(options, move |rt| echo(rt, address));
+    let running = serve(&options, move |rt| echo(rt, address));
     let clients: Vec<_> = (0..200u32)
         .map(|n| {
             thread::Builder::new()
@@ -234,7 +241,7 @@ fn two_hundred_connections_are_served_at_once() {
 #[test]
 fn more_shards_than_cpus_go_round_the_allowed_ones() {
     let allowed = allowed_cpus().unwrap();
-    let running = serve(Options::new(5), |_| async {});
+    let running = serve(&Options::new(5), |_| async {});
     let expected: Vec<_> = allowed.iter().copied().cycle().take(5).collect();
     assert_eq!(running.cpus(), expected);
     running.stop();
@@ -242,7 +249,7 @@ fn more_shards_than_cpus_go_round_the_allowed_ones() {
 
     let mut options = Options::new(2);
     options.cpus = Some(vec![allowed[0]]);
-    let running = serve(options, |_| async {});
+    let running = serve(&options, |_| async {});
     assert_eq!(running.cpus(), [allowed[0]; 2]);
     running.stop();
     running.join().unwrap();
@@ -250,7 +257,7 @@ fn more_shards_than_cpus_go_round_the_allowed_ones() {
 
 #[test]
 fn shards_stop_and_join_within_a_second() {
-    let running = serve(Options::new(2), |_| async {});
+    let running = serve(&Options::new(2), |_| async {});
     thread::sleep(Duration::from_millis(300));
     let begin = Instant::now();
     let handle = running.stop_handle();
@@ -335,7 +342,7 @@ fn a_server_restarts_although_its_connections_linger() {
         let mut options = Options::new(2);
         options.listen.push(address);
         let begin = Instant::now();
-        let running = serve(options, move |rt| async move {
+        let running = serve(&options, move |rt| async move {
             let listener = rt.net().listen(address).await.unwrap();
             rt.clone().spawn(rt::Class::Request, async move {
                 // The server ends each connection first: its side lingers in TIME_WAIT.
