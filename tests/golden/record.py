@@ -59,6 +59,7 @@ MQADMIN = [
     "topicRoute -t NoSuchTopic", "topicStatus -t TopicTest", "updateTopic -c DefaultCluster -t TopicAdmin -r 2 -w 2",
     "brokerStatus -b 127.0.0.1:{broker}", "updateSubGroup -c DefaultCluster -g CID_admin",
     "consumerProgress", "consumerProgress -g CID_golden", "consumerConnection -g CID_golden",
+    "getConsumerConfig -g CID_golden", "exportMetadata -c DefaultCluster -f /tmp/rocketmq/export",
     "getBrokerConfig -b 127.0.0.1:{broker}", "updateOrderConf -t TopicAdmin -m put -v broker-a:2",
     "updateOrderConf -t TopicAdmin -m get", "wipeWritePerm -b broker-a", "addWritePerm -b broker-a",
     "deleteTopic -c DefaultCluster -t TopicAdmin", "deleteSubGroup -c DefaultCluster -g CID_admin",
@@ -79,6 +80,8 @@ class Frames:
     def save(self, code, kind, answer, frame):
         name = NAMES.get(code, "unknown")
         tail = f"-code{answer}" if answer else ""
+        if kind == "request" and code == 34 and b'"consumerDataSet":[{' in frame:
+            tail = "-consumers"
         file = f"{code}-{name}-{kind}-{self.form}-{self.version}{tail}.hex"
         with self.lock:
             if file in self.seen:
@@ -156,9 +159,14 @@ def proxy(listen, target, frames, rewrite, want_form):
         while True:
             try:
                 client, _ = server.accept()
-                upstream = socket.create_connection(("127.0.0.1", target))
             except OSError:
                 return
+            try:
+                upstream = socket.create_connection(("127.0.0.1", target))
+            except OSError as error:
+                print(f"port {target}: {error}")
+                client.close()
+                continue
             for s in (client, upstream):
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             Connection(client, upstream, frames, rewrite, want_form)
@@ -184,7 +192,7 @@ def wait_registered(port):
         with socket.create_connection(("127.0.0.1", port), 5) as s:
             s.sendall(struct.pack(">ii", 4 + len(head), len(head)) + head)
             answer = s.recv(65536)
-        if b'"code":0' in answer:
+        if b"brokerDatas" in answer:
             return
         time.sleep(0.2)
     raise SystemExit("the broker did not register")
@@ -206,7 +214,7 @@ def finish(process, seconds):
         process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        print(f"still running after {seconds} s: {process.args[-3:]}")
+        print(f"still running after {seconds} s: {process.args[-1]}")
 
 
 def record(build, out, version, form):
@@ -244,8 +252,8 @@ def record(build, out, version, form):
         frames.command = f"ringmq.e2e.Workload with {client}"
         workload = java(build, client, "ringmq.e2e.Workload", [namesrv], home, form, **quiet)
         time.sleep(22)
-        admin = lambda line: java(build, "official-5.5.0", "org.apache.rocketmq.tools.command.MQAdminStartup",
-                                  [*line.format(broker=BROKER_PROXY).split(), "-n", namesrv], home, form, **quiet).wait(60)
+        admin = lambda line: finish(java(build, "official-5.5.0", "org.apache.rocketmq.tools.command.MQAdminStartup",
+                                         [*line.format(broker=BROKER_PROXY).split(), "-n", namesrv], home, form, **quiet), 60)
         for line in MQADMIN_ONLINE:
             frames.command = f"mqadmin 5.5.0 {line.format(broker=BROKER_PROXY)} (or Workload)"
             admin(line)
