@@ -95,7 +95,8 @@ fn die(shard: ShardId, limit: Duration) -> ! {
 }
 
 const NAPS_MAX: u32 = 10;
-const NAP_MIN: Duration = Duration::from_millis(50);
+/// Ten of them are longer than the slowest ticker takes for two beats.
+const NAP_MIN: Duration = Duration::from_millis(150);
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@ fn the_child_does_its_deed() {
         return; // not a child: the other tests start it
     };
     let mut options = Options::new(2);
-    options.stall_limit = Some(Duration::from_millis(500));
+    options.stall_limit = Some(Duration::from_millis(1_500));
     let running = run(&options, |rt, _: GlommioMesh<()>, ready, stop| async move {
         ready.report();
         rt.sleep(Duration::from_millis(20)).await;
@@ -65,5 +65,5 @@ fn a_panic_on_a_shard_aborts_the_process_and_names_the_place() {
 
 #[test]
 fn a_shard_that_stands_still_aborts_the_process_and_is_named() {
-    check("stall", &["fatal: shard 1 has not moved for 0.5 s"]);
+    check("stall", &["fatal: shard 1 has not moved for 1.5 s"]);
 }
