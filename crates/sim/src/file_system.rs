@@ -35,7 +35,7 @@ impl DiskShape {
         let transfer_low = rng.skewed(1, 200);
         let sync_low = rng.skewed(1, 1_000);
         Self {
-            alignment: *rng.pick(&[512, 512, 4_096]),
+            alignment: 512,
             capacity: 1 << 40,
             transfer_us: (transfer_low, transfer_low + rng.skewed(1, 2_000)),
             sync_us: (sync_low, sync_low + rng.skewed(1, 5_000)),

@@ -50,6 +50,8 @@ struct Pipe {
     writer_gone: Cell<bool>,
     reader_gone: Cell<bool>,
     broken: Cell<bool>,
+    /// An end is on a crashed host: nothing more is sent, not even an end.
+    frozen: Cell<bool>,
     for_reader: Event,
     for_writer: Event,
 }
@@ -124,14 +126,6 @@ impl Network {
     /// Streams of a crashed host are reset: at once when the process was killed, some time later
     /// when the machine went dark.
     pub(crate) fn host_crashed(self: &Rc<Self>, host: usize, crash: Crash) {
-        for backlog in self
-            .listeners
-            .borrow_mut()
-            .extract_if(.., |b| b.host == host)
-        {
-            backlog.closed.set(true);
-            drop(backlog.waiting.take());
-        }
         let pipes: Vec<Rc<Pipe>> = {
             let mut pipes = self.pipes.borrow_mut();
             pipes.retain(|pipe| pipe.strong_count() > 0);
@@ -139,6 +133,17 @@ impl Network {
             all.filter(|pipe| pipe.from == host || pipe.to == host)
                 .collect()
         };
+        for pipe in &pipes {
+            pipe.frozen.set(true);
+        }
+        let closed: Vec<Rc<Backlog>> = {
+            let mut listeners = self.listeners.borrow_mut();
+            listeners.extract_if(.., |b| b.host == host).collect()
+        };
+        for backlog in closed {
+            backlog.closed.set(true);
+            drop(backlog.waiting.take());
+        }
         for pipe in pipes {
             let delay_ns = match crash {
                 Crash::Kill => self
@@ -181,6 +186,7 @@ impl Network {
             writer_gone: Cell::new(false),
             reader_gone: Cell::new(false),
             broken: Cell::new(false),
+            frozen: Cell::new(false),
             for_reader: Event::new(),
             for_writer: Event::new(),
         });
@@ -446,8 +452,10 @@ impl ReadHalf for SimRead {
 
 impl Drop for SimRead {
     fn drop(&mut self) {
-        self.pipe.reader_gone.set(true);
-        self.pipe.for_writer.notify();
+        if !self.pipe.frozen.get() {
+            self.pipe.reader_gone.set(true);
+            self.pipe.for_writer.notify();
+        }
     }
 }
 
@@ -484,7 +492,7 @@ impl WriteHalf for SimWrite {
 impl Drop for SimWrite {
     fn drop(&mut self) {
         self.pipe.writer_gone.set(true);
-        if !self.pipe.broken.get() {
+        if !self.pipe.broken.get() && !self.pipe.frozen.get() {
             self.network.send(&self.pipe, Vec::new());
         }
     }

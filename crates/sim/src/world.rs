@@ -100,7 +100,7 @@ const POLL_NS: u64 = 200;
 /// The wall clock at the start of a world: 2023-11-14T22:13:20Z.
 const WALL_START_MS: i64 = 1_700_000_000_000;
 /// Longest virtual time of one `run`.
-const RUN_MAX: Duration = Duration::from_secs(24 * 3_600);
+const RUN_MAX: Duration = Duration::from_hours(24);
 
 impl World {
     /// An empty world.
@@ -272,7 +272,7 @@ impl Host {
         task: impl FnOnce(Sim) -> F,
     ) -> Result<T, Stop> {
         let life = self.life();
-        self.core.run(Some(life), task(self.sim(shard)))
+        self.core.run(Some(&life), task(self.sim(shard)))
     }
 
     /// Ends this life at once: every task is dropped, the disk settles, connections break. The
@@ -360,12 +360,12 @@ pub(crate) fn ip_of(host: usize) -> IpAddr {
 impl Core {
     fn run<T: 'static>(
         &self,
-        life: Option<Life>,
+        life: Option<&Life>,
         future: impl Future<Output = T> + 'static,
     ) -> Result<T, Stop> {
         let result = Rc::new(RefCell::new(None));
         let slot = Rc::clone(&result);
-        let owner = life.as_ref().map(Life::owner);
+        let owner = life.map(Life::owner);
         self.executor.spawn(owner, async move {
             let value = future.await;
             slot.replace(Some(value));
@@ -375,7 +375,7 @@ impl Core {
             if let Some(value) = result.take() {
                 return Ok(value);
             }
-            if life.as_ref().is_some_and(|life| !life.is_current()) {
+            if life.is_some_and(|life| !life.is_current()) {
                 return Err(Stop::Crashed);
             }
             if self.clock.now_ns() > end_ns {
@@ -429,9 +429,9 @@ impl Core {
     fn crash(&self, host: &HostState, crash: Crash) {
         self.note(0xdead ^ host.life.get());
         host.life.set(host.life.get() + 1);
+        self.network.host_crashed(host.index, crash);
         self.executor
             .drop_tasks(|owner| owner.is_some_and(|(index, _)| index == host.index));
-        self.network.host_crashed(host.index, crash);
         match crash {
             Crash::Power => host.files.cut_power(),
             Crash::Kill => host.files.kill(),
@@ -477,7 +477,7 @@ impl Life {
         delay_ns: u64,
         act: impl FnOnce() -> T + 'static,
     ) -> impl Future<Output = T> + 'static {
-        let slot: Rc<(Cell<Option<T>>, Cell<Option<Waker>>)> = Rc::default();
+        let slot = Rc::new((Cell::new(None), Cell::new(None::<Waker>)));
         let (filled, life) = (Rc::clone(&slot), self.clone());
         if self.is_current() {
             self.core.clock.after(delay_ns, move || {
