@@ -6,7 +6,7 @@
 
 use base::ShardId;
 use rt::sync::Gate;
-use rt::{Class, Lane, Mesh, Rt};
+use rt::{Class, Disk, File, Lane, Mesh, OpenMode, Rt};
 use rt_glommio::{Glommio, GlommioMesh, Options, run};
 use std::rc::Rc;
 use std::time::Duration;
@@ -50,6 +50,9 @@ async fn figures(rt: &Glommio, mesh: Rc<GlommioMesh<u64>>) {
             us * 10_000 / 1_000_000
         );
     }
+    if first {
+        disk(rt).await.expect("the disk works");
+    }
     ping(rt, &mesh, other, first, Duration::ZERO).await;
     ping(rt, &mesh, other, first, Duration::from_millis(1)).await;
     let begin = rt.monotonic_us();
@@ -74,6 +77,38 @@ async fn figures(rt: &Glommio, mesh: Rc<GlommioMesh<u64>>) {
         STREAM as f64 / us as f64,
     );
     gate.empty().await;
+}
+
+/// One durable write after the other, then reads of 4 KiB, in a file that was written before.
+async fn disk(rt: &Glommio) -> std::io::Result<()> {
+    const BLOCKS: u64 = 1_000;
+    const LEN: usize = 4_096;
+    let dir = std::env::temp_dir().join(format!("measure-{}", std::process::id()));
+    rt.disk().create_dir_all(&dir).await?;
+    let path = dir.join("log");
+    let file = rt.disk().open(&path, OpenMode::CreateNew).await?;
+    let zeros = Rc::new(rt.disk().alloc(LEN * BLOCKS as usize));
+    file.write_at(zeros, 0).await?;
+    file.datasync().await?;
+    let block = Rc::new(rt.disk().alloc(LEN));
+    let begin = rt.monotonic_us();
+    for n in 0..BLOCKS {
+        file.write_at(Rc::clone(&block), n * LEN as u64).await?;
+        file.datasync().await?;
+    }
+    let written_us = (rt.monotonic_us() - begin) / BLOCKS;
+    let begin = rt.monotonic_us();
+    for n in 0..BLOCKS {
+        file.read_at(n * 7 % BLOCKS * LEN as u64, LEN).await?;
+    }
+    let read_us = (rt.monotonic_us() - begin) / BLOCKS;
+    println!(
+        "disk: {written_us} us per write of 4 KiB and its sync, {read_us} us per read, alignment {}",
+        file.alignment(),
+    );
+    file.close().await?;
+    rt.disk().remove(&path).await?;
+    std::fs::remove_dir(&dir)
 }
 
 async fn ping(rt: &Glommio, mesh: &GlommioMesh<u64>, other: ShardId, first: bool, pause: Duration) {

@@ -120,7 +120,7 @@ impl Rt for Glommio {
 /// has finished, could then wait for the preempt timer, 100 ms. A timer is looked at once per turn,
 /// so one that is due as soon as possible comes back after everybody else. A timer that is due when
 /// first polled would not wait at all, hence the loop.
-async fn turn() {
+pub(crate) async fn turn() {
     let mut timer: Option<Timer> = None;
     poll_fn(|context| {
         if let Some(timer) = timer.as_mut() {

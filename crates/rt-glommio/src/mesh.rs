@@ -7,10 +7,11 @@
 //! weakly ordered memory, and each channel takes its whole capacity from the start.
 //! Invariant: order is kept per lane and pair; nothing is lost unless an end is gone.
 
+use crate::engine::turn;
 use base::ShardId;
 use flume::{Receiver, Sender};
 use rt::{Lane, Mesh};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// One shard's ends of all lanes, carrying messages of type `M`.
@@ -28,9 +29,12 @@ struct Ends<M> {
     /// By peer and lane; none for the shard itself and after closing.
     senders: RefCell<Vec<Option<Rc<Sender<M>>>>>,
     receivers: RefCell<Vec<Option<Rc<Receiver<M>>>>>,
+    /// How many messages in a row were there when asked for, by peer and lane.
+    streaks: Vec<Cell<u32>>,
 }
 
 const LANES: usize = 2;
+const STREAK_MAX: u32 = 64;
 
 fn slot(lane: Lane, peer: usize) -> usize {
     let lane = match lane {
@@ -61,10 +65,12 @@ pub(crate) fn full<M>(shards: usize, capacity: usize) -> Vec<Unplugged<M>> {
 
 impl<M> Unplugged<M> {
     pub(crate) fn plug(self) -> GlommioMesh<M> {
+        let streaks = self.senders.iter().map(|_| Cell::new(0)).collect();
         let senders = self.senders.into_iter().map(|s| s.map(Rc::new));
         let receivers = self.receivers.into_iter().map(|r| r.map(Rc::new));
         GlommioMesh(Rc::new(Ends {
             senders: RefCell::new(senders.collect()),
+            streaks,
             receivers: RefCell::new(receivers.collect()),
         }))
     }
@@ -115,7 +121,19 @@ impl<M: Send + 'static> Mesh<M> for GlommioMesh<M> {
     }
 
     async fn recv(&self, lane: Lane, from: ShardId) -> Option<M> {
-        self.receiver(lane, from)?.recv_async().await.ok()
+        let receiver = self.receiver(lane, from)?;
+        let streak = self.0.streaks.get(slot(lane, from.index()))?;
+        if streak.get() >= STREAK_MAX {
+            // A peer that never lets the lane run dry must not keep this shard from its rings.
+            streak.set(0);
+            turn().await;
+        }
+        if let Ok(message) = receiver.try_recv() {
+            streak.set(streak.get() + 1);
+            return Some(message);
+        }
+        streak.set(0);
+        receiver.recv_async().await.ok()
     }
 
     fn close(&self) {

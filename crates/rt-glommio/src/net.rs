@@ -8,6 +8,7 @@
 //! only.
 
 use crate::adopt;
+use crate::engine::turn;
 use crate::error::{StartError, plain};
 use crate::once::shielded;
 use crate::port;
@@ -73,7 +74,11 @@ pub struct GlommioStream {
 
 /// The reading end of a connection.
 #[derive(Debug)]
-pub struct GlommioRead(Rc<RefCell<TcpStream>>);
+pub struct GlommioRead {
+    stream: Rc<RefCell<TcpStream>>,
+    /// How many reads in a row have filled the caller's buffer.
+    full_reads: u32,
+}
 
 /// The writing end of a connection.
 #[derive(Debug)]
@@ -254,17 +259,32 @@ impl Stream for GlommioStream {
     }
 
     fn split(self) -> (GlommioRead, GlommioWrite) {
-        (
-            GlommioRead(Rc::clone(&self.stream)),
-            GlommioWrite(self.stream),
-        )
+        let read = GlommioRead {
+            stream: Rc::clone(&self.stream),
+            full_reads: 0,
+        };
+        (read, GlommioWrite(self.stream))
     }
 }
 
 impl ReadHalf for GlommioRead {
     async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.full_reads >= FULL_READS_MAX {
+            // After a read that fills the buffer glommio tries the next at once, without a look at
+            // the rings: a peer that sends without end would keep the shard from everything else.
+            self.full_reads = 0;
+            turn().await;
+        }
         // The borrow lasts for one poll; glommio keeps one waker per direction.
-        poll_fn(|context| Pin::new(&mut *self.0.borrow_mut()).poll_read(context, buf)).await
+        let stream = &self.stream;
+        let n = poll_fn(|context| Pin::new(&mut *stream.borrow_mut()).poll_read(context, buf));
+        let n = n.await?;
+        self.full_reads = if n == buf.len() {
+            self.full_reads + 1
+        } else {
+            0
+        };
+        Ok(n)
     }
 }
 
@@ -306,6 +326,7 @@ fn shut_down(stream: &TcpStream, how: Shutdown) {
     let _ = pin!(stream.shutdown(how)).poll(&mut context);
 }
 
+const FULL_READS_MAX: u32 = 4;
 const BACKLOG: i32 = 4_096;
 const ACCEPTED_MAX: usize = 128;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

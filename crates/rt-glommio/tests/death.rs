@@ -42,7 +42,8 @@ fn the_child_does_its_deed() {
         stop.stopped().await;
         Ok(())
     });
-    running.unwrap().join().unwrap();
+    let running = running.unwrap_or_else(|error| panic!("{error}"));
+    running.join().unwrap();
 }
 
 fn check(deed: &str, expected: &[&str]) {
@@ -53,6 +54,24 @@ fn check(deed: &str, expected: &[&str]) {
     for part in expected {
         assert!(said.contains(part), "{said}");
     }
+}
+
+#[test]
+fn too_little_locked_memory_is_refused_in_words() {
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -l 256 && exec \"$0\" \"$@\""])
+        .arg(program)
+        .args(["--exact", "the_child_does_its_deed", "--nocapture"])
+        .env(DEED, "start")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(
+        said.contains("(RLIMIT_MEMLOCK) is 256 KiB, and at least 512 KiB"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -185,6 +185,35 @@ fn a_full_lane_gives_the_message_back() {
     running.unwrap().join().unwrap();
 }
 
+#[test]
+fn a_peer_that_never_pauses_leaves_room_for_other_tasks() {
+    on_shards::<u64, _, _>(2, |rt, mesh| async move {
+        let other = ShardId::new(1 - rt.shard().as_u16());
+        if rt.shard() == ShardId::CONTROL {
+            let mut sent = 0;
+            while mesh.send(Lane::Request, other, sent).await.is_ok() {
+                sent += 1;
+            }
+            assert!(sent > 10_000, "only {sent} sent");
+        } else {
+            let ended = Rc::new(std::cell::Cell::new(false));
+            let (rt2, ended2) = (rt.clone(), Rc::clone(&ended));
+            rt.spawn(rt::Class::Housekeeping, async move {
+                for _ in 0..20 {
+                    rt2.sleep(Duration::from_millis(5)).await;
+                }
+                ended2.set(true);
+            });
+            let begin = rt.monotonic_us();
+            while !ended.get() {
+                assert!(mesh.recv(Lane::Request, other).await.is_some());
+            }
+            let took_us = rt.monotonic_us() - begin;
+            assert!(took_us < 3_000_000, "twenty timers took {took_us} us");
+        }
+    });
+}
+
 /// Echoes until each peer ends.
 async fn echo(rt: Glommio, address: SocketAddr) {
     let listener = rt.net().listen(address).await.unwrap();
