@@ -1,0 +1,324 @@
+//! `GET_BROKER_RUNTIME_INFO` (28): the broker's figures as tools print them.
+//!
+//! The figures of all shards are gathered and added, then written as one table of strings by a
+//! pure function. What must always hold: every key that Java's tools read is there and parses as
+//! they expect, since `clusterList` prints nonsense for a missing number. Keys without a
+//! counterpart here, such as the sizes of thread pools, are told as empty queues. Answers to
+//! Java's `AdminBrokerProcessor.prepareRuntimeInfo` and `StoreStatsService`.
+
+use crate::stats::{Rates, Report};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What one shard's log tells; those of several shards are added.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LogFigures {
+    /// Bytes before the first that is kept.
+    pub(crate) position_min: u64,
+    /// Bytes up to the end.
+    pub(crate) position_max: u64,
+    /// Bytes that are written and not yet durable.
+    pub(crate) unflushed: u64,
+    /// When the oldest message was stored, in milliseconds since the epoch.
+    pub(crate) earliest_ms: Option<i64>,
+}
+
+impl LogFigures {
+    /// The figures of two shards together.
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            position_min: self.position_min + other.position_min,
+            position_max: self.position_max + other.position_max,
+            unflushed: self.unflushed + other.unflushed,
+            earliest_ms: match (self.earliest_ms, other.earliest_ms) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+        }
+    }
+}
+
+/// Everything that the table is made of.
+#[derive(Debug, Clone)]
+pub(crate) struct Figures {
+    pub(crate) report: Report,
+    pub(crate) log: LogFigures,
+    /// Name of the version that clients are told, such as `V5_5_0`.
+    pub(crate) version_name: &'static str,
+    /// The same as a number.
+    pub(crate) version: i32,
+    pub(crate) boot_ms: i64,
+    pub(crate) now_ms: i64,
+    /// Size of the file system of the store, in bytes.
+    pub(crate) disk_total: u64,
+    /// What is free of it, in bytes.
+    pub(crate) disk_available: u64,
+    /// Pulls that wait for messages.
+    pub(crate) parked_pulls: usize,
+    /// Progress of delay levels: level, next offset, end of its queues.
+    pub(crate) delay_levels: Vec<(u32, i64, i64)>,
+}
+
+/// The table, sorted by key.
+pub(crate) fn table(figures: &Figures) -> BTreeMap<String, String> {
+    let mut table = BTreeMap::new();
+    for (key, value) in identity(figures)
+        .into_iter()
+        .chain(rates(figures))
+        .chain(totals(figures))
+        .chain(log(figures))
+    {
+        table.insert(key.to_owned(), value);
+    }
+    for key in ALWAYS_ZERO {
+        table.insert((*key).to_owned(), "0".to_owned());
+    }
+    for (key, value) in CAPACITIES {
+        table.insert((*key).to_owned(), (*value).to_owned());
+    }
+    for (level, next, end) in &figures.delay_levels {
+        // Java ScheduleMessageService.buildRunningStats: progress and end of the level's queue.
+        table.insert(
+            format!("scheduleMessageOffset_{level}"),
+            format!("{next},{end}"),
+        );
+    }
+    table
+}
+
+type Row = (&'static str, String);
+
+fn identity(figures: &Figures) -> Vec<Row> {
+    vec![
+        ("brokerVersionDesc", figures.version_name.to_owned()),
+        ("brokerVersion", figures.version.to_string()),
+        ("brokerActive", "true".to_owned()),
+        ("bootTimestamp", figures.boot_ms.to_string()),
+        ("runtime", runtime(figures.now_ms - figures.boot_ms)),
+        ("startAcceptSendRequestTimeStamp", "0".to_owned()),
+        ("pullHoldRequestCount", figures.parked_pulls.to_string()),
+    ]
+}
+
+fn rates(figures: &Figures) -> Vec<Row> {
+    let report = &figures.report;
+    let mut total = report.found;
+    for (sum, missed) in total.iter_mut().zip(report.missed) {
+        *sum += missed;
+    }
+    vec![
+        ("putTps", three(report.put)),
+        // 4.x writes it with one r, 5.x with two: tools of both read this table.
+        ("getTransferedTps", three(report.get)),
+        ("getTransferredTps", three(report.get)),
+        ("getFoundTps", three(report.found)),
+        ("getMissTps", three(report.missed)),
+        ("getTotalTps", three(total)),
+        ("timerEnqueueTps", "0.0".to_owned()),
+        ("timerDequeueTps", "0.0".to_owned()),
+    ]
+}
+
+fn totals(figures: &Figures) -> Vec<Row> {
+    let totals = figures.report.totals;
+    let mornings = figures.report.mornings;
+    let average = if totals.put == 0 {
+        0.0
+    } else {
+        totals.put_bytes as f64 / totals.put as f64
+    };
+    vec![
+        (
+            "msgPutTotalYesterdayMorning",
+            mornings.yesterday.put.to_string(),
+        ),
+        ("msgPutTotalTodayMorning", mornings.today.put.to_string()),
+        ("msgPutTotalTodayNow", totals.put.to_string()),
+        (
+            "msgGetTotalYesterdayMorning",
+            mornings.yesterday.get.to_string(),
+        ),
+        ("msgGetTotalTodayMorning", mornings.today.get.to_string()),
+        ("msgGetTotalTodayNow", totals.get.to_string()),
+        ("putMessageTimesTotal", totals.put.to_string()),
+        ("putMessageFailedTimes", totals.put_failed.to_string()),
+        ("putMessageSizeTotal", totals.put_bytes.to_string()),
+        ("putMessageAverageSize", format!("{average:?}")),
+        ("putLatency99", "0.00".to_owned()),
+        ("putLatency999", "0.00".to_owned()),
+        ("putMessageDistributeTime", DISTRIBUTION.to_owned()),
+    ]
+}
+
+fn log(figures: &Figures) -> Vec<Row> {
+    let log = figures.log;
+    let used = figures.disk_total.saturating_sub(figures.disk_available);
+    let ratio = if figures.disk_total == 0 {
+        0.0
+    } else {
+        used as f64 / figures.disk_total as f64
+    };
+    let ratio = format!("{ratio:.2}");
+    let capacity = format!(
+        "Total : {}, Free : {}.",
+        readable(figures.disk_total),
+        readable(figures.disk_available)
+    );
+    vec![
+        ("commitLogMinOffset", log.position_min.to_string()),
+        ("commitLogMaxOffset", log.position_max.to_string()),
+        ("commitLogDirCapacity", capacity),
+        ("commitLogDiskRatio", ratio.clone()),
+        ("consumeQueueDiskRatio", ratio),
+        ("remainHowManyDataToFlush", readable(log.unflushed)),
+        (
+            "earliestMessageTimeStamp",
+            log.earliest_ms.unwrap_or(-1).to_string(),
+        ),
+        // Java TransientStorePool.availableBufferNums without a pool.
+        ("remainTransientStoreBufferNumbs", i32::MAX.to_string()),
+    ]
+}
+
+/// Three numbers, each followed by a space but the last, as a Java double prints them.
+fn three(rates: Rates) -> String {
+    let [a, b, c] = rates;
+    format!("{a:?} {b:?} {c:?}")
+}
+
+/// Java `StoreStatsService.getFormatRuntime`.
+fn runtime(ms: i64) -> String {
+    let seconds = ms.max(0) / 1_000;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (hours, rest) = (rest / 3_600, rest % 3_600);
+    let (minutes, seconds) = (rest / 60, rest % 60);
+    format!("[ {days} days, {hours} hours, {minutes} minutes, {seconds} seconds ]")
+}
+
+/// Java `UtilAll`/`FileUtils` style: `239.6 GiB`, and plain bytes below 1 KiB.
+fn readable(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1_024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1_024.0;
+    let mut unit = 0;
+    while value >= 1_024.0 && unit + 1 < UNITS.len() {
+        value /= 1_024.0;
+        unit += 1;
+    }
+    let mut text = String::new();
+    let _infallible = write!(text, "{value:.1} {}", UNITS[unit]);
+    text
+}
+
+/// Requests run as they come here: these queues of Java are always empty.
+const ALWAYS_ZERO: &[&str] = &[
+    "ackThreadPoolQueueHeadWaitTimeMills",
+    "ackThreadPoolQueueSize",
+    "dispatchBehindBytes",
+    "dispatchMaxBuffer",
+    "EndTransactionQueueSize",
+    "getMessageEntireTimeMax",
+    "litePullThreadPoolQueueHeadWaitTimeMills",
+    "litePullThreadPoolQueueSize",
+    "pageCacheLockTimeMills",
+    "pullThreadPoolQueueHeadWaitTimeMills",
+    "pullThreadPoolQueueSize",
+    "putMessageEntireTimeMax",
+    "queryThreadPoolQueueHeadWaitTimeMills",
+    "queryThreadPoolQueueSize",
+    "sendThreadPoolQueueHeadWaitTimeMills",
+    "sendThreadPoolQueueSize",
+    "timerCongestNum",
+    "timerOffsetBehind",
+    "timerReadBehind",
+];
+
+/// Capacities of those queues, at Java's defaults.
+const CAPACITIES: &[(&str, &str)] = &[
+    ("ackThreadPoolQueueCapacity", "100000"),
+    ("EndTransactionThreadPoolQueueCapacity", "100000"),
+    ("litePullThreadPoolQueueCapacity", "100000"),
+    ("pullThreadPoolQueueCapacity", "100000"),
+    ("queryThreadPoolQueueCapacity", "20000"),
+    ("sendThreadPoolQueueCapacity", "10000"),
+];
+
+/// Java `StoreStatsService.getPutMessageDistributeTimeStringInfo` before the first message.
+const DISTRIBUTION: &str = "[<=0ms]:0 [0~10ms]:0 [10~50ms]:0 [50~100ms]:0 [100~200ms]:0 \
+     [200~500ms]:0 [500ms~1s]:0 [1~2s]:0 [2~3s]:0 [3~4s]:0 [4~5s]:0 [5~10s]:0 [10s~]:0 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys of the official broker 5.5.0 (one with a path in it left out) and of 4.9.
+    const JAVA_KEYS: &str = "EndTransactionQueueSize EndTransactionThreadPoolQueueCapacity \
+         ackThreadPoolQueueCapacity ackThreadPoolQueueHeadWaitTimeMills ackThreadPoolQueueSize \
+         bootTimestamp brokerActive brokerVersion brokerVersionDesc commitLogDirCapacity \
+         commitLogDiskRatio commitLogMaxOffset commitLogMinOffset consumeQueueDiskRatio \
+         dispatchBehindBytes dispatchMaxBuffer earliestMessageTimeStamp getFoundTps \
+         getMessageEntireTimeMax getMissTps getTotalTps getTransferedTps getTransferredTps \
+         litePullThreadPoolQueueCapacity litePullThreadPoolQueueHeadWaitTimeMills \
+         litePullThreadPoolQueueSize msgGetTotalTodayMorning msgGetTotalTodayNow \
+         msgGetTotalYesterdayMorning msgPutTotalTodayMorning msgPutTotalTodayNow \
+         msgPutTotalYesterdayMorning pageCacheLockTimeMills pullThreadPoolQueueCapacity \
+         pullThreadPoolQueueHeadWaitTimeMills pullThreadPoolQueueSize putLatency99 putLatency999 \
+         putMessageAverageSize putMessageDistributeTime putMessageEntireTimeMax \
+         putMessageFailedTimes putMessageSizeTotal putMessageTimesTotal putTps \
+         queryThreadPoolQueueCapacity queryThreadPoolQueueHeadWaitTimeMills \
+         queryThreadPoolQueueSize remainHowManyDataToFlush remainTransientStoreBufferNumbs runtime \
+         sendThreadPoolQueueCapacity sendThreadPoolQueueHeadWaitTimeMills sendThreadPoolQueueSize \
+         startAcceptSendRequestTimeStamp timerCongestNum timerDequeueTps timerEnqueueTps \
+         timerOffsetBehind timerReadBehind";
+
+    fn figures() -> Figures {
+        Figures {
+            report: Report {
+                put: [1.5, 0.25, 0.0],
+                ..Report::default()
+            },
+            log: LogFigures::default(),
+            version_name: "V5_5_0",
+            version: 513,
+            boot_ms: 1_000,
+            now_ms: 1_000 + 90_061_000,
+            disk_total: 252 << 30,
+            disk_available: 63 << 30,
+            parked_pulls: 0,
+            delay_levels: vec![(3, 7, 9)],
+        }
+    }
+
+    #[test]
+    fn every_key_of_java_is_there_and_no_value_is_empty() {
+        let table = table(&figures());
+        for key in JAVA_KEYS.split_whitespace() {
+            assert!(
+                table.get(key).is_some_and(|value| !value.is_empty()),
+                "{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_look_as_those_of_java() {
+        let table = table(&figures());
+        for (key, value) in [
+            ("putTps", "1.5 0.25 0.0"),
+            ("runtime", "[ 1 days, 1 hours, 1 minutes, 1 seconds ]"),
+            (
+                "commitLogDirCapacity",
+                "Total : 252.0 GiB, Free : 63.0 GiB.",
+            ),
+            ("commitLogDiskRatio", "0.75"),
+            ("putMessageAverageSize", "0.0"),
+            ("remainHowManyDataToFlush", "0 B"),
+            ("scheduleMessageOffset_3", "7,9"),
+            ("earliestMessageTimeStamp", "-1"),
+        ] {
+            assert_eq!(table[key], value, "{key}");
+        }
+    }
+}
