@@ -1,0 +1,124 @@
+//! What a handler sees of a request, and what it gives back.
+//!
+//! An inline handler runs in the reading loop, borrows the frame and answers through its slot. A
+//! task owns its frame and returns an answer or a refusal. Invariant: a request is answered once,
+//! whichever way it takes.
+
+use crate::reply::{Refusal, ReplySlot};
+use remoting::ResponseCode;
+use remoting::command::{Command, decode};
+use remoting::header::{EncodeHeader, FieldSink, FieldValue};
+use rt::Rt;
+use serde::Serialize;
+use shard::Caller;
+
+/// A request that runs at once.
+pub(crate) struct InlineRequest<'a, H, R: Rt> {
+    pub(crate) header: H,
+    pub(crate) command: &'a Command<'a>,
+    /// The whole frame without its length word, to be kept by those who go on later.
+    pub(crate) frame: &'a [u8],
+    pub(crate) caller: Caller,
+    pub(crate) slot: ReplySlot<R>,
+}
+
+/// A request that runs as a task.
+pub(crate) struct TaskRequest<'a, H> {
+    pub(crate) header: H,
+    pub(crate) command: &'a Command<'a>,
+    pub(crate) caller: Caller,
+}
+
+/// What a task answers.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    remark: Option<String>,
+    fields: Fields,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// Success without header and body.
+    pub(crate) fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Success with header fields.
+    pub(crate) fn header(header: &impl EncodeHeader) -> Self {
+        let mut answer = Self::default();
+        header.encode(&mut answer.fields);
+        answer
+    }
+
+    /// Success with a body of JSON.
+    pub(crate) fn json(body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("bodies are plain data with text keys");
+        Self::body(body)
+    }
+
+    /// Success with a body.
+    pub(crate) fn body(body: Vec<u8>) -> Self {
+        Self {
+            body,
+            ..Self::default()
+        }
+    }
+
+    /// The same with a body.
+    pub(crate) fn with_body(mut self, body: Vec<u8>) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// The same with a remark.
+    pub(crate) fn with_remark(mut self, remark: impl Into<String>) -> Self {
+        self.remark = Some(remark.into());
+        self
+    }
+}
+
+/// Runs a task's handler on its own copy of the frame and answers.
+pub(crate) async fn run_task<R: Rt>(
+    slot: ReplySlot<R>,
+    frame: &[u8],
+    handle: impl AsyncFnOnce(&Command<'_>) -> Result<Answer, Refusal>,
+) {
+    let Ok(command) = decode(frame) else {
+        tracing::error!("a frame that was decoded before does not decode");
+        return;
+    };
+    let result = handle(&command).await;
+    answer(slot, result);
+}
+
+/// Answers a request that went on later.
+pub(crate) fn answer<R: Rt>(slot: ReplySlot<R>, result: Result<Answer, Refusal>) {
+    match result {
+        Ok(answer) => {
+            let remark = answer.remark.as_deref();
+            slot.send_now(ResponseCode::Success, remark, &answer.fields, &answer.body);
+        }
+        Err(refusal) => {
+            let fields = Fields::default();
+            slot.send_now(refusal.code, Some(&refusal.remark), &fields, &[]);
+        }
+    }
+}
+
+/// Header fields as they will stand in the answer.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<(&'static str, String)>);
+
+impl FieldSink for Fields {
+    fn field(&mut self, name: &'static str, value: &str) {
+        self.0.push((name, value.to_owned()));
+    }
+}
+
+impl EncodeHeader for Fields {
+    fn encode(&self, sink: &mut impl FieldSink) {
+        for (name, value) in &self.0 {
+            sink.field(name, value);
+        }
+    }
+}

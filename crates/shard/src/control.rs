@@ -1,0 +1,196 @@
+//! What only shard 0 does: it changes topics and groups and makes every shard see the change.
+//!
+//! A change is a record of shard 0's log, then a new snapshot, then acknowledged by every shard;
+//! only then is it answered, so that a route leads to no shard that does not know the topic.
+//! Changes that come together are published together. Java: `TopicConfigManager`,
+//! `SubscriptionGroupManager`.
+
+use crate::core::Shard;
+use crate::records::{self, kinds};
+use crate::table::ConfigTable;
+use base::ShardId;
+use remoting::body::subscription_group::SubscriptionGroupConfig;
+use remoting::body::topic_config::{DataVersion, TopicConfig};
+use rt::sync::Event;
+use rt::{Class, Rt};
+use serde_json::Value;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Why a change of topics or groups did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// The log of shard 0 refused or lost the record.
+    #[error("the change could not be written: {0}")]
+    Log(String),
+    /// Too many topics or groups.
+    #[error("the number of {what} has reached the limit of {count_max}")]
+    TooMany {
+        /// Topics or groups.
+        what: &'static str,
+        /// The bound.
+        count_max: usize,
+    },
+}
+
+/// The writer of topics and groups.
+pub struct Control<R: Rt> {
+    shard: Rc<Shard<R>>,
+    topics: RefCell<Arc<ConfigTable<TopicConfig>>>,
+    groups: RefCell<Arc<ConfigTable<SubscriptionGroupConfig>>>,
+    wanted: Cell<u64>,
+    published: Cell<u64>,
+    is_publishing: Cell<bool>,
+    progress: Event,
+}
+
+impl<R: Rt> Control<R> {
+    /// Takes over the tables that shard 0 has recovered.
+    pub fn new(shard: Rc<Shard<R>>) -> Rc<Self> {
+        Rc::new(Self {
+            topics: RefCell::new(shard.topics()),
+            groups: RefCell::new(shard.groups()),
+            shard,
+            wanted: Cell::new(0),
+            published: Cell::new(0),
+            is_publishing: Cell::new(false),
+            progress: Event::new(),
+        })
+    }
+
+    /// The topics as they will be published next.
+    pub fn topics(&self) -> Arc<ConfigTable<TopicConfig>> {
+        self.topics.borrow().clone()
+    }
+
+    /// The groups as they will be published next.
+    pub fn groups(&self) -> Arc<ConfigTable<SubscriptionGroupConfig>> {
+        self.groups.borrow().clone()
+    }
+
+    /// Creates or replaces a topic. Done when its record is acknowledged by the log and every
+    /// shard knows it.
+    ///
+    /// # Errors
+    /// When the log fails or there are too many topics.
+    pub async fn put_topic(self: &Rc<Self>, config: TopicConfig) -> Result<(), ControlError> {
+        let table = self.topics();
+        let name = config.topic_name.clone();
+        check_room(&table, &name, "topics", self.shard.limits.topics_max)?;
+        let version = self.next_version(&table.data_version);
+        let payload = records::encode_row(&version, &config);
+        let row = Some(Arc::new(config));
+        self.topics
+            .replace(Arc::new(table.with(&name, row, version)));
+        self.commit(kinds::TOPIC, &payload).await
+    }
+
+    /// Removes a topic; done as in [`Control::put_topic`].
+    ///
+    /// # Errors
+    /// When the log fails.
+    pub async fn remove_topic(self: &Rc<Self>, name: &str) -> Result<(), ControlError> {
+        let table = self.topics();
+        let version = self.next_version(&table.data_version);
+        let payload = records::encode_row(&version, &Value::from(name));
+        self.topics
+            .replace(Arc::new(table.with(name, None, version)));
+        self.commit(kinds::TOPIC_REMOVED, &payload).await
+    }
+
+    /// Creates or replaces a group; done as in [`Control::put_topic`].
+    ///
+    /// # Errors
+    /// When the log fails or there are too many groups.
+    pub async fn put_group(
+        self: &Rc<Self>,
+        config: SubscriptionGroupConfig,
+    ) -> Result<(), ControlError> {
+        let table = self.groups();
+        let name = config.group_name.clone();
+        check_room(&table, &name, "groups", self.shard.limits.groups_max)?;
+        let version = self.next_version(&table.data_version);
+        let payload = records::encode_row(&version, &config);
+        let row = Some(Arc::new(config));
+        self.groups
+            .replace(Arc::new(table.with(&name, row, version)));
+        self.commit(kinds::GROUP, &payload).await
+    }
+
+    /// Removes a group; done as in [`Control::put_topic`].
+    ///
+    /// # Errors
+    /// When the log fails.
+    pub async fn remove_group(self: &Rc<Self>, name: &str) -> Result<(), ControlError> {
+        let table = self.groups();
+        let version = self.next_version(&table.data_version);
+        let payload = records::encode_row(&version, &Value::from(name));
+        self.groups
+            .replace(Arc::new(table.with(name, None, version)));
+        self.commit(kinds::GROUP_REMOVED, &payload).await
+    }
+
+    /// Makes every shard see the present tables. Done when all have acknowledged.
+    pub async fn publish(self: &Rc<Self>) {
+        let wanted = self.wanted.get() + 1;
+        self.wanted.set(wanted);
+        if !self.is_publishing.replace(true) {
+            let control = Rc::clone(self);
+            let rt = self.shard.rt.clone();
+            rt.spawn(Class::Request, async move { control.publish_all().await });
+        }
+        while self.published.get() < wanted {
+            self.progress.wait().await;
+        }
+    }
+
+    fn next_version(&self, current: &DataVersion) -> DataVersion {
+        let mut next = current.clone();
+        next.timestamp = self.shard.rt.now_ms();
+        next.counter += 1;
+        next
+    }
+
+    async fn commit(self: &Rc<Self>, kind: u16, payload: &[u8]) -> Result<(), ControlError> {
+        let log = |error: &dyn std::fmt::Display| ControlError::Log(error.to_string());
+        let end = self.shard.append_record(kind, payload);
+        let end = end.map_err(|error| log(&error))?;
+        // The tables may have changed again while this waits: publication takes the newest.
+        let written = self.shard.store.wait_acknowledged(end).await;
+        written.map_err(|error| log(&error))?;
+        self.publish().await;
+        Ok(())
+    }
+
+    async fn publish_all(self: Rc<Self>) {
+        while self.published.get() < self.wanted.get() {
+            let wanted = self.wanted.get();
+            let (topics, groups) = (self.topics(), self.groups());
+            for index in 0..self.shard.rt.shard_count() {
+                let (topics, groups) = (Arc::clone(&topics), Arc::clone(&groups));
+                let adopt = move |shard: Rc<Shard<R>>| async move { shard.adopt(topics, groups) };
+                let to = ShardId::new(index);
+                let called = self.shard.lanes.call_until_done(to, adopt).await;
+                if let Err(error) = called {
+                    tracing::warn!(%error, "a shard missed a change of topics or groups");
+                }
+            }
+            self.published.set(wanted);
+            self.progress.notify();
+        }
+        self.is_publishing.set(false);
+    }
+}
+
+fn check_room<T>(
+    table: &ConfigTable<T>,
+    name: &str,
+    what: &'static str,
+    count_max: usize,
+) -> Result<(), ControlError> {
+    if table.find(name).is_none() && table.len() >= count_max {
+        return Err(ControlError::TooMany { what, count_max });
+    }
+    Ok(())
+}

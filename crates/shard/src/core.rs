@@ -1,0 +1,309 @@
+//! The shard: its log and everything that is derived from it.
+//!
+//! Owned by one executor; every task of it may use it. Invariant: no borrow of its cells lives
+//! across an `.await`. Java: the parts of `BrokerController` that belong to a store.
+
+use crate::consumer_offsets::ConsumerOffsets;
+use crate::lanes::Lanes;
+use crate::records::{self, ReplayError, kinds};
+use crate::table::{ConfigTable, GroupTable, TopicTable};
+use base::{LogPosition, QueueId, ShardId, owner_of, shard_of_group};
+use remoting::body::subscription_group::SubscriptionGroupConfig;
+use remoting::body::topic_config::{DataVersion, TopicConfig};
+use rt::Rt;
+use rt::sync::Event;
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use store::{AppendError, RecordKind, Recovered, ShardStore};
+
+/// Bounds of one shard.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Topics of the broker.
+    pub topics_max: usize,
+    /// Subscription groups of the broker.
+    pub groups_max: usize,
+    /// How often changed consumer offsets are written, in milliseconds.
+    pub flush_consumer_offset_interval_ms: u64,
+}
+
+/// How far the messages of each delay level were delivered on this shard: the queue offset of the
+/// next one, by level from 1.
+pub type DelayProgress = std::collections::BTreeMap<u32, i64>;
+
+/// One shard.
+pub struct Shard<R: Rt> {
+    /// Its runtime.
+    pub rt: R,
+    /// Its log.
+    pub store: ShardStore<R>,
+    /// Its lanes to the other shards.
+    pub lanes: Rc<Lanes<R>>,
+    /// Committed offsets of its queues.
+    pub offsets: ConsumerOffsets,
+    /// Its bounds.
+    pub limits: Limits,
+    topics: RefCell<Arc<TopicTable>>,
+    groups: RefCell<Arc<GroupTable>>,
+    adopted: Event,
+    delay_progress: RefCell<DelayProgress>,
+    is_delay_progress_changed: Cell<bool>,
+    services: OnceCell<Rc<dyn Any>>,
+}
+
+impl<R: Rt> Shard<R> {
+    /// Builds the shard's state from what its log gave at recovery.
+    ///
+    /// # Errors
+    /// When a metadata record cannot be read.
+    pub fn new(
+        rt: R,
+        store: ShardStore<R>,
+        recovered: Recovered,
+        lanes: Rc<Lanes<R>>,
+        limits: Limits,
+    ) -> Result<Rc<Self>, ReplayError> {
+        let shard = Rc::new(Self {
+            rt,
+            store,
+            lanes,
+            offsets: ConsumerOffsets::default(),
+            limits,
+            topics: RefCell::default(),
+            groups: RefCell::default(),
+            adopted: Event::new(),
+            delay_progress: RefCell::default(),
+            is_delay_progress_changed: Cell::new(false),
+            services: OnceCell::new(),
+        });
+        for (kind, payload) in &recovered.records {
+            shard.replay(kind.0, payload)?;
+        }
+        let source = Rc::downgrade(&shard);
+        shard.store.set_snapshot_source(Box::new(move || {
+            source.upgrade().map_or_else(Vec::new, |s| s.snapshot())
+        }));
+        Ok(shard)
+    }
+
+    /// This shard's id.
+    pub fn id(&self) -> ShardId {
+        self.rt.shard()
+    }
+
+    /// The topics that this shard knows.
+    pub fn topics(&self) -> Arc<TopicTable> {
+        self.topics.borrow().clone()
+    }
+
+    /// The version of [`Shard::topics`], without counting a reference.
+    pub fn topics_version(&self) -> u64 {
+        self.topics.borrow().version
+    }
+
+    /// The groups that this shard knows.
+    pub fn groups(&self) -> Arc<GroupTable> {
+        self.groups.borrow().clone()
+    }
+
+    /// Takes snapshots that shard 0 published; older ones than the present are left out.
+    pub fn adopt(&self, topics: Arc<TopicTable>, groups: Arc<GroupTable>) {
+        if topics.version >= self.topics.borrow().version {
+            self.topics.replace(topics);
+        }
+        if groups.version >= self.groups.borrow().version {
+            self.groups.replace(groups);
+        }
+        self.adopted.notify();
+    }
+
+    /// Completes when shard 0 has published for the first time.
+    pub async fn wait_adopted(&self) {
+        while self.adopted.count() == 0 {
+            self.adopted.wait().await;
+        }
+    }
+
+    /// The shard that owns a queue.
+    pub fn owner_of(&self, topic: &str, queue_id: u32) -> ShardId {
+        owner_of(topic, QueueId(queue_id), self.rt.shard_count())
+    }
+
+    /// The shard that owns a group.
+    pub fn owner_of_group(&self, group: &str) -> ShardId {
+        shard_of_group(group, self.rt.shard_count())
+    }
+
+    /// Appends a metadata record.
+    ///
+    /// # Errors
+    /// As the log's append.
+    pub fn append_record(&self, kind: u16, payload: &[u8]) -> Result<LogPosition, AppendError> {
+        self.store.append_record(RecordKind(kind), payload)
+    }
+
+    /// Hands over the broker's services, which calls from other shards run with.
+    ///
+    /// # Panics
+    /// When called twice.
+    pub fn install(&self, services: Rc<dyn Any>) {
+        let installed = self.services.set(services);
+        assert!(installed.is_ok(), "services are installed once");
+    }
+
+    /// The broker's services.
+    ///
+    /// # Panics
+    /// When they are of another type or not installed.
+    pub fn services<S: 'static>(&self) -> Rc<S> {
+        let services = self.services.get().expect("installed before lanes start");
+        Rc::clone(services)
+            .downcast()
+            .expect("one type of services per broker")
+    }
+
+    /// Where delivery of a delay level goes on.
+    pub fn delay_progress(&self, level: u32) -> i64 {
+        self.delay_progress
+            .borrow()
+            .get(&level)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// Notes that the messages of `level` before `next_offset` were delivered.
+    pub fn set_delay_progress(&self, level: u32, next_offset: i64) {
+        self.delay_progress.borrow_mut().insert(level, next_offset);
+        self.is_delay_progress_changed.set(true);
+    }
+
+    /// Writes changed consumer offsets and delivery progress as records.
+    ///
+    /// # Errors
+    /// As the log's append; what was not written is lost for the log, not for memory.
+    pub fn write_changes(&self) -> Result<(), AppendError> {
+        for part in self.offsets.take_changes(RECORD_LEN_MAX) {
+            self.append_record(kinds::CONSUMER_OFFSETS, &part)?;
+        }
+        if self.is_delay_progress_changed.replace(false) {
+            let payload = encode_progress(&self.delay_progress.borrow());
+            self.append_record(kinds::DELAY_PROGRESS, &payload)?;
+        }
+        Ok(())
+    }
+
+    /// Calls [`Shard::write_changes`] every interval, until `stop` says so.
+    pub async fn keep_writing_changes(&self, stop: &rt::sync::Latch) {
+        let interval = Duration::from_millis(self.limits.flush_consumer_offset_interval_ms.max(10));
+        while !stop.is_set() {
+            self.rt.sleep(interval).await;
+            if let Err(error) = self.write_changes() {
+                tracing::error!(shard = %self.id(), %error, "consumer offsets were not written");
+            }
+        }
+    }
+
+    fn replay(&self, kind: u16, payload: &[u8]) -> Result<(), ReplayError> {
+        match kind {
+            kinds::TOPIC => {
+                let (version, row) = records::decode_row::<TopicConfig>(kind, payload)?;
+                let name = row.topic_name.clone();
+                set_row(&self.topics, &name, Some(Arc::new(row)), version);
+            }
+            kinds::TOPIC_REMOVED => {
+                let (version, name) = records::decode_row::<String>(kind, payload)?;
+                set_row(&self.topics, &name, None, version);
+            }
+            kinds::GROUP => {
+                let (version, row) = records::decode_row::<SubscriptionGroupConfig>(kind, payload)?;
+                let name = row.group_name.clone();
+                set_row(&self.groups, &name, Some(Arc::new(row)), version);
+            }
+            kinds::GROUP_REMOVED => {
+                let (version, name) = records::decode_row::<String>(kind, payload)?;
+                set_row(&self.groups, &name, None, version);
+            }
+            kinds::CONSUMER_OFFSETS => {
+                let replayed = self.offsets.replay(payload);
+                replayed.map_err(|error| unreadable(kind, payload, &error))?;
+            }
+            kinds::DELAY_PROGRESS => {
+                let progress = decode_progress(payload)
+                    .ok_or_else(|| unreadable(kind, payload, &"its length is wrong"))?;
+                self.delay_progress.replace(progress);
+            }
+            _ => return Err(unreadable(kind, payload, &"its kind is unknown")),
+        }
+        Ok(())
+    }
+
+    /// The whole state as records, for a checkpoint of the log.
+    fn snapshot(&self) -> Vec<(RecordKind, Vec<u8>)> {
+        let mut all = Vec::new();
+        if self.id() == ShardId::CONTROL {
+            let topics = self.topics();
+            for (_, row) in topics.iter() {
+                let payload = records::encode_row(&topics.data_version, &**row);
+                all.push((RecordKind(kinds::TOPIC), payload));
+            }
+            let groups = self.groups();
+            for (_, row) in groups.iter() {
+                let payload = records::encode_row(&groups.data_version, &**row);
+                all.push((RecordKind(kinds::GROUP), payload));
+            }
+        }
+        for part in self.offsets.records(RECORD_LEN_MAX) {
+            all.push((RecordKind(kinds::CONSUMER_OFFSETS), part));
+        }
+        let progress = encode_progress(&self.delay_progress.borrow());
+        all.push((RecordKind(kinds::DELAY_PROGRESS), progress));
+        all
+    }
+}
+
+/// Records of consumer offsets are cut at about this length, in bytes.
+const RECORD_LEN_MAX: usize = 64 << 10;
+
+fn set_row<T>(
+    table: &RefCell<Arc<ConfigTable<T>>>,
+    name: &str,
+    row: Option<Arc<T>>,
+    version: DataVersion,
+) {
+    let mut table = table.borrow_mut();
+    let table = Arc::get_mut(&mut table).expect("nobody else sees the table during recovery");
+    table.set(name, row, version);
+}
+
+fn unreadable(kind: u16, payload: &[u8], reason: &dyn std::fmt::Display) -> ReplayError {
+    ReplayError {
+        kind,
+        len: payload.len(),
+        reason: reason.to_string(),
+    }
+}
+
+fn encode_progress(progress: &DelayProgress) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(progress.len() * 12);
+    for (level, next_offset) in progress {
+        payload.extend_from_slice(&level.to_le_bytes());
+        payload.extend_from_slice(&next_offset.to_le_bytes());
+    }
+    payload
+}
+
+fn decode_progress(payload: &[u8]) -> Option<DelayProgress> {
+    let (entries, rest) = payload.as_chunks::<12>();
+    let read = |entry: &[u8; 12]| {
+        let (level, next_offset) = entry.split_first_chunk()?;
+        let next_offset = next_offset.first_chunk()?;
+        Some((u32::from_le_bytes(*level), i64::from_le_bytes(*next_offset)))
+    };
+    if !rest.is_empty() {
+        return None;
+    }
+    entries.iter().map(read).collect()
+}

@@ -1,0 +1,24 @@
+//! The core of one shard: its log, its view of topics and groups, its consumer offsets, its
+//! parked pulls, and the lanes to the other shards.
+//!
+//! A shard is a data directory with one `CommitLog`, owned by one executor. Invariant: state here
+//! is touched by tasks of that executor only; others see it by a call or a published snapshot.
+//! Nothing here knows a request code.
+
+mod arrivals;
+mod consumer_offsets;
+mod control;
+mod core;
+mod lanes;
+mod message;
+mod records;
+mod table;
+
+pub use arrivals::Arrivals;
+pub use consumer_offsets::{ConsumerOffsets, OffsetRecordError};
+pub use control::{Control, ControlError};
+pub use core::{Limits, Shard};
+pub use lanes::{CallError, Lanes, Receiver};
+pub use message::{Caller, ConnId, Job, JobFuture, ReplyBatch, RequestBatch, ShardMessage};
+pub use records::{ReplayError, kinds};
+pub use table::{ConfigTable, GroupTable, TopicTable};
