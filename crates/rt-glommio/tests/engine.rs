@@ -433,3 +433,53 @@ fn resident_kib() -> u64 {
         .parse()
         .unwrap()
 }
+
+#[test]
+fn four_thousand_idle_connections_wake_together() {
+    const COUNT: usize = 4_000;
+    let address = local(21_030);
+    let mut options = Options::new(2);
+    options.listen.push(address);
+    let running = serve(&options, move |rt| echo_small(rt, address));
+    let before = resident_kib();
+    let mut clients: Vec<_> = (0..COUNT)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
+    for round in 0..3u8 {
+        for client in &mut clients {
+            client.write_all(&[round; 8]).unwrap();
+        }
+        for (n, client) in clients.iter_mut().enumerate() {
+            let mut got = [0xFF; 8];
+            client
+                .set_read_timeout(Some(Duration::from_secs(20)))
+                .unwrap();
+            client.read_exact(&mut got).unwrap();
+            assert_eq!(got, [round; 8], "connection {n}");
+        }
+    }
+    let each = resident_kib().saturating_sub(before) * 1_024 / COUNT as u64;
+    assert!(each < 8_192, "{each} bytes per idle connection");
+    drop(clients);
+    running.stop();
+    running.join().unwrap();
+}
+
+/// Like [`echo`], with 16 bytes of buffer for each connection.
+async fn echo_small(rt: Glommio, address: SocketAddr) {
+    let listener = rt.net().listen(address).await.unwrap();
+    let rt2 = rt.clone();
+    rt.spawn(rt::Class::Request, async move {
+        while let Ok(stream) = listener.accept().await {
+            let (mut read, mut write) = stream.split();
+            rt2.spawn(rt::Class::Request, async move {
+                let mut buf = [0; 16];
+                while let Ok(n @ 1..) = read.read(&mut buf).await {
+                    if write.write_all(&buf[..n]).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+}
