@@ -1,0 +1,52 @@
+//! Keys of the store: where it lies, when it flushes, what a pull may take.
+//!
+//! Owned by the broker, which maps them to the store's settings. Names, meanings and defaults are
+//! those of Java's `MessageStoreConfig` where it has the key.
+
+use crate::spec::config;
+use crate::value::{DelayLevels, FlushDiskType};
+
+config! {
+    /// Keys of the store.
+    pub struct StoreConfig {
+        /// The data directory. Without the key: `./data` in `standalone`, else `$HOME/store`.
+        "storePathRootDir" [Restart important] store_path_root_dir: Option<String> = None;
+        /// When a message is acknowledged. `SYNC_FLUSH`: when the device has it, so that it survives
+        /// a power cut. `ASYNC_FLUSH`: when the broker has it; the device follows within
+        /// `flushIntervalCommitLog` and `unflushedBytesMax`.
+        "flushDiskType" [Restart important] flush_disk_type: FlushDiskType = FlushDiskType::Async;
+        /// Size of one file of the log, in bytes. Each shard writes files of this size ahead.
+        "mappedFileSizeCommitLog" [Restart] mapped_file_size_commit_log_bytes: u64 = 1_073_741_824, in 1_048_576..=17_179_869_184;
+        /// Longest message body, in bytes.
+        "maxMessageSize" [Restart] max_message_size_bytes: usize = 4_194_304, in 1..=16_000_000;
+        /// How long a message may wait for its flush under `SYNC_FLUSH` before the client is told
+        /// `FLUSH_DISK_TIMEOUT`, in milliseconds.
+        "syncFlushTimeout" [Restart] sync_flush_timeout_ms: u64 = 5_000, in 1..=600_000;
+        /// How long a message may wait for its flush under `ASYNC_FLUSH`, in milliseconds.
+        "flushIntervalCommitLog" [Restart important] flush_interval_commit_log_ms: u64 = 500, in 1..=600_000;
+        /// The delays of levels 1, 2, 3 and so on: numbers with `s`, `m`, `h` or `d`,
+        /// separated by blanks.
+        "messageDelayLevel" [Restart] message_delay_level: DelayLevels = DelayLevels::default();
+        /// Most bytes of messages that a pull takes, from memory as from the disk.
+        "maxTransferBytesOnMessageInMemory" [Restart important] max_transfer_bytes_on_message_in_memory: usize = 262_144, in 1..=16_000_000;
+        /// Most messages that a pull takes, from memory as from the disk.
+        "maxTransferCountOnMessageInMemory" [Restart important] max_transfer_count_on_message_in_memory: usize = 32, in 1..=65_536;
+        /// Size of one write to the log, in bytes; a longer message is a write of its own. Not in Java.
+        "logBlockBytes" [Restart] log_block_bytes: usize = 131_072, in 8_192..=4_194_304;
+        /// How many empty files of the log are kept ready for each shard. Not in Java.
+        "segmentsAhead" [Restart] segments_ahead: usize = 1, in 1..=64;
+        /// Most bytes that a shard has accepted and not yet written; connections are read no further
+        /// while it has. Not in Java.
+        "unflushedBytesMax" [Restart] unflushed_bytes_max: usize = 16_777_216, in 1_048_576..=4_294_967_296;
+        /// Memory for the newest messages of each shard, which are served without the disk, in bytes.
+        /// Not in Java.
+        "tailCacheBytes" [Restart] tail_cache_bytes: usize = 33_554_432, in 1_048_576..=1_099_511_627_776;
+        /// Memory for old messages that each shard has read from the disk, in bytes. Not in Java.
+        "coldCacheBytes" [Restart] cold_cache_bytes: usize = 4_194_304, in 1_048_576..=1_099_511_627_776;
+        /// Memory for pages of each shard's queue index, in bytes. Not in Java.
+        "indexCacheBytes" [Restart] index_cache_bytes: usize = 4_194_304, in 1_048_576..=1_099_511_627_776;
+        /// After how many bytes of log a shard writes a checkpoint; a start reads at most about that
+        /// much. Not in Java.
+        "checkpointBytes" [Restart] checkpoint_bytes: u64 = 134_217_728, in 1_048_576..=1_099_511_627_776;
+    }
+}
