@@ -16,9 +16,23 @@ const PINGS: u64 = 1_000;
 
 fn main() {
     let running = run(&Options::new(2), |rt, mesh, ready, stop| async move {
+        let mesh = Rc::new(mesh);
+        let other = ShardId::new(1 - rt.shard().as_u16());
+        let gate = Rc::new(Gate::default());
+        for lane in [Lane::Request, Lane::Reply] {
+            let (pass, mesh) = (gate.enter(), Rc::clone(&mesh));
+            rt.spawn(Class::Request, async move {
+                assert_eq!(mesh.recv(lane, other).await, Some(0), "waits while idle");
+                drop(pass);
+            });
+        }
         ready.report();
         stop.stopped().await;
-        figures(&rt, Rc::new(mesh)).await;
+        for lane in [Lane::Request, Lane::Reply] {
+            assert!(mesh.send(lane, other, 0).await.is_ok());
+        }
+        gate.empty().await;
+        figures(&rt, mesh).await;
         Ok(())
     });
     let running = running.expect("the shards start");
