@@ -1,5 +1,7 @@
 //! The engine on real executors, disks and sockets: the conformance bodies that the simulation
 //! answers to as well, and what only a real engine can do: start, place, stop, and fail in words.
+//!
+//! Ports 21000 to 21499 are used on loopback; directories are below the system's temporary one.
 
 #![allow(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 #![expect(
