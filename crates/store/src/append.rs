@@ -1,0 +1,214 @@
+//! Appending: a message or an internal record into the open block, its unit into its queue.
+//!
+//! Owned by the shard. Nothing here waits, so between taking a queue offset and placing the bytes
+//! no other task runs. Invariant: an append that is refused leaves log and queues as they were.
+
+use crate::commit_log::{NoPlace, Place};
+use crate::consume_queue::{QueueRef, Unit};
+use crate::error::AppendError;
+use crate::record::{self, RecordKind, TAG_LEN};
+use crate::settings::FlushMode;
+use crate::stats::add;
+use crate::store::Inner;
+use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
+use rt::Rt;
+
+/// Where an appended message lies. It may be acknowledged once
+/// [`crate::ShardStore::acknowledged`] has reached `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendReceipt {
+    /// Place in the broker's physical address space.
+    pub phy_offset: PhyOffset,
+    /// Place in the queue.
+    pub queue_offset: QueueOffset,
+    /// When it was taken, in milliseconds since the epoch.
+    pub store_timestamp_ms: i64,
+    /// End of the message in the shard's log.
+    pub end: LogPosition,
+    /// Length of the stored message, in bytes.
+    pub encoded_len: usize,
+}
+
+/// What a message's bytes need to know of their place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessagePlace {
+    /// Place in the queue.
+    pub queue_offset: QueueOffset,
+    /// Place in the broker's physical address space.
+    pub phy_offset: PhyOffset,
+    /// When it is taken, in milliseconds since the epoch.
+    pub store_timestamp_ms: i64,
+}
+
+impl<R: Rt> Inner<R> {
+    /// Appends a message of `len` bytes that `encode` writes.
+    pub(crate) fn append_message(
+        &self,
+        reference: QueueRef,
+        len: usize,
+        tags_code: i64,
+        encode: impl FnOnce(&mut [u8], MessagePlace),
+    ) -> Result<AppendReceipt, AppendError> {
+        let now_ms = self.rt.now_ms();
+        let mut queues = self.queues.borrow_mut();
+        let queue = queues.get_mut(reference).ok_or(AppendError::QueueGone)?;
+        let mut log = self.log.borrow_mut();
+        let place = self.place(&mut log, TAG_LEN + len, true, now_ms)?;
+        let position = place.position + TAG_LEN as u64;
+        let message = MessagePlace {
+            queue_offset: QueueOffset(queue.next),
+            phy_offset: PhyOffset::new(self.settings.shard, LogPosition(position)),
+            store_timestamp_ms: now_ms,
+        };
+        let bytes = log.record_mut(place, TAG_LEN + len);
+        let (tag, unit) = bytes.split_at_mut(TAG_LEN);
+        tag.copy_from_slice(&tags_code.to_le_bytes());
+        encode(unit, message);
+        assert_eq!(
+            record::unit_len(unit),
+            Some(len),
+            "the message says its own length"
+        );
+        log.placed(place, TAG_LEN + len);
+        drop(log);
+
+        let align = self.settings.block_align;
+        let unit = Unit::new(place.block, position, len as u32, tags_code, align);
+        if let Some(chunk) = queue.push(unit) {
+            let shard = self.settings.shard;
+            let mut pages = self.pages.borrow_mut();
+            let page = pages.add(shard, queue.fingerprint(), chunk, &queue.tail);
+            queue.turn_page(page);
+        }
+        let end = LogPosition(position + len as u64);
+        match self.settings.flush {
+            FlushMode::Sync => self.pending.borrow_mut().push_back((end.0, reference)),
+            FlushMode::Async => self.became_visible(queue, reference),
+        }
+        drop(queues);
+        add(&self.counters.messages, 1);
+        add(&self.counters.message_bytes, len as u64);
+        self.after_append();
+        Ok(AppendReceipt {
+            phy_offset: message.phy_offset,
+            queue_offset: message.queue_offset,
+            store_timestamp_ms: now_ms,
+            end,
+            encoded_len: len,
+        })
+    }
+
+    /// Appends an internal record. Gives its end.
+    pub(crate) fn append_internal(
+        &self,
+        kind: RecordKind,
+        payload: &[u8],
+    ) -> Result<LogPosition, AppendError> {
+        let len = record::internal_len(payload.len());
+        let mut log = self.log.borrow_mut();
+        let place = self.place(&mut log, len, false, self.rt.now_ms())?;
+        record::write_internal(kind, payload, log.record_mut(place, len));
+        log.placed(place, len);
+        drop(log);
+        add(&self.counters.records, 1);
+        self.after_append();
+        Ok(LogPosition(place.position + len as u64))
+    }
+
+    /// Deletes a queue, in the log and here. Gives the end of the record, `None` when there is no
+    /// such queue.
+    pub(crate) fn delete_queue(
+        &self,
+        topic: &str,
+        queue: QueueId,
+    ) -> Result<Option<LogPosition>, AppendError> {
+        let Some(reference) = self.queues.borrow().find(topic, queue) else {
+            return Ok(None);
+        };
+        let payload = record::deleted_queue_payload(topic, queue);
+        let end = self.append_internal(RecordKind::QUEUE_DELETED, &payload)?;
+        if let Some(gone) = self.queues.borrow_mut().remove(reference) {
+            self.pages.borrow_mut().give_back(&gone.pages);
+        }
+        self.arrivals
+            .borrow_mut()
+            .retain(|other| *other != reference);
+        Ok(Some(end))
+    }
+
+    /// Finds a place for `len` bytes, or says why there is none.
+    fn place(
+        &self,
+        log: &mut crate::commit_log::CommitLog<R::Disk>,
+        len: usize,
+        is_message: bool,
+        now_ms: i64,
+    ) -> Result<Place, AppendError> {
+        let refused = self.refusal(log, len).map_or_else(
+            || {
+                // Internal records may use the last of a full disk: deleting needs them.
+                let keep = is_message && self.no_space.get().is_some();
+                let reserve = if keep { self.reserve_bytes() } else { 0 };
+                log.place(len, reserve, now_ms)
+                    .map_err(|NoPlace::AboveFrontier { end }| {
+                        self.zero_wanted.notify();
+                        match self.no_space.get() {
+                            Some((available, needed)) => AppendError::NoSpace { available, needed },
+                            None => AppendError::Busy {
+                                unwritten: end.saturating_sub(log.written()),
+                                max: log.segments.frontier().saturating_sub(log.written()),
+                            },
+                        }
+                    })
+            },
+            Err,
+        );
+        if refused.is_err() {
+            add(&self.counters.refused, 1);
+        }
+        refused
+    }
+
+    /// Why nothing at all is taken now.
+    fn refusal(
+        &self,
+        log: &crate::commit_log::CommitLog<R::Disk>,
+        len: usize,
+    ) -> Option<AppendError> {
+        if let Some(reason) = self.fenced.borrow().as_ref() {
+            return Some(AppendError::Fenced(reason.clone()));
+        }
+        if self.closing.get() {
+            return Some(AppendError::Closed);
+        }
+        let max = self.settings.record_len_max;
+        if len > max + TAG_LEN {
+            return Some(AppendError::TooLong {
+                len: len - TAG_LEN,
+                max,
+            });
+        }
+        let waiting = self.waiting_bytes(log);
+        let waiting_max = 2 * self.settings.unflushed_bytes_max as u64;
+        (waiting + len as u64 > waiting_max).then_some(AppendError::Busy {
+            unwritten: waiting,
+            max: waiting_max,
+        })
+    }
+
+    /// What is kept of a full disk for internal records, in bytes.
+    fn reserve_bytes(&self) -> u64 {
+        (self.settings.zero_ahead_bytes / 8).min(1 << 20)
+    }
+
+    fn after_append(&self) {
+        if self.writer_waits.get() {
+            let log = self.log.borrow();
+            if !self.writer_gathers.get() || log.has_ready() {
+                self.writer_waits.set(false);
+                drop(log);
+                self.work.notify();
+            }
+        }
+    }
+}

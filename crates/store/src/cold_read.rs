@@ -1,0 +1,237 @@
+//! Bringing blocks of the log from disk, and messages by their physical offset.
+//!
+//! Blocks are checked whole before anything of them is given away. Invariant: what lies at or above
+//! the written position is never read from disk.
+
+use crate::block::{BlockHeader, HEADER_LEN};
+use crate::cold::ColdBlock;
+use crate::consume_queue::pages::{Page, PageKey, UNITS_PER_PAGE};
+use crate::consume_queue::{Unit, UnitBytes};
+use crate::error::ReadError;
+use crate::record::{self, Record, RecordKind, TAG_LEN};
+use crate::stats::add;
+use crate::store::Inner;
+use base::{LogPosition, PhyOffset};
+use rt::{File, Rt};
+use std::rc::Rc;
+
+impl<R: Rt> Inner<R> {
+    /// Reads blocks from `start` on, which is where one starts, and keeps those that lie whole in
+    /// the next `len` bytes; at least the first one.
+    pub(crate) async fn bring_blocks(&self, start: u64, len: usize) -> Result<(), ReadError> {
+        let mut bytes = self.read_log(start, len).await?;
+        let need = self
+            .peek(start, &bytes)
+            .map_or(0, |h| HEADER_LEN + h.payload_len as usize);
+        if need > bytes.len() && need <= self.settings.record_len_max + self.settings.block_bytes {
+            bytes = self.read_log(start, need).await?;
+        }
+        let mut cold = self.cold.borrow_mut();
+        cold.make_room(bytes.len());
+        let mut at = 0;
+        while let Some(block) = self.checked(start + at as u64, bytes.get(at..).unwrap_or(&[])) {
+            cold.add(start + at as u64, ColdBlock::Good(Rc::from(block)));
+            at += block.len().next_multiple_of(self.settings.block_align);
+        }
+        if at == 0 {
+            add(&self.counters.damaged, 1);
+            tracing::error!(shard = %self.settings.shard, position = start, "damaged log block");
+            cold.add(start, ColdBlock::Damaged);
+        }
+        Ok(())
+    }
+
+    fn peek(&self, position: u64, bytes: &[u8]) -> Option<BlockHeader> {
+        let identity = self.log.borrow().identity_at(position);
+        BlockHeader::peek(identity, LogPosition(position), bytes)
+    }
+
+    /// The block at `position`, when `bytes` starts with it, whole.
+    fn checked<'a>(&self, position: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let header = self.peek(position, bytes)?;
+        let identity = self.log.borrow().identity_at(position);
+        let whole = header.verify(identity, bytes);
+        whole.then(|| &bytes[..HEADER_LEN + header.payload_len as usize])
+    }
+
+    /// Reads written bytes of the log; shorter at the end of a segment or of what is written.
+    pub(crate) async fn read_log(&self, position: u64, len: usize) -> Result<Vec<u8>, ReadError> {
+        let (file, start, len) = {
+            let log = self.log.borrow();
+            let Some(segment) = log.segments.at(position) else {
+                return Ok(Vec::new());
+            };
+            let end = segment.end.min(log.written());
+            let len = (end.saturating_sub(position)).min(len as u64) as usize;
+            (Rc::clone(&segment.file), segment.start, len)
+        };
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        add(&self.counters.cold_reads, 1);
+        add(&self.counters.cold_read_bytes, len as u64);
+        file.read_at(position - start, len)
+            .await
+            .map_err(|source| ReadError::Io {
+                path: self.paths.segment(start),
+                position: position - start,
+                source,
+            })
+    }
+
+    /// The stored message at a physical offset that a client named; `None` when no visible message
+    /// starts there.
+    pub(crate) async fn read_message(&self, at: PhyOffset) -> Result<Option<Vec<u8>>, ReadError> {
+        let position = at.position().0;
+        let acknowledged = self.acknowledged().0;
+        if at.shard() != self.settings.shard || position >= acknowledged {
+            return Ok(None);
+        }
+        if let Some((block, bytes)) = self.log.borrow().in_memory(position) {
+            let payload = bytes.get(HEADER_LEN..).unwrap_or(&[]);
+            return Ok(message_in(block, payload, position, acknowledged));
+        }
+        // A block that is longer than a full one holds one record only, at its start.
+        let align = self.settings.block_align as u64;
+        let back = self.settings.block_bytes as u64;
+        let segment = position - position % self.settings.segment_bytes;
+        let from = position
+            .saturating_sub(back)
+            .next_multiple_of(align)
+            .max(segment + align);
+        let window = position.saturating_sub(from) as usize;
+        let bytes = self
+            .read_log(from, window + self.settings.block_bytes)
+            .await?;
+        let mut start = position - position % align;
+        while start >= from {
+            let covers =
+                |h: &BlockHeader| start + (HEADER_LEN as u64) + u64::from(h.payload_len) > position;
+            let rest = bytes.get((start - from) as usize..).unwrap_or(&[]);
+            if self.peek(start, rest).is_some_and(|header| covers(&header)) {
+                self.bring_blocks(start, self.settings.block_bytes).await?;
+                return Ok(match self.cold.borrow().get(start) {
+                    Some(ColdBlock::Good(block)) => {
+                        message_in(start, &block[HEADER_LEN..], position, acknowledged)
+                    }
+                    _ => None,
+                });
+            }
+            let Some(before) = start.checked_sub(align) else {
+                break;
+            };
+            start = before;
+        }
+        Ok(None)
+    }
+
+    /// Makes a page of the queue index again, from the log. Places whose message cannot be read
+    /// any more are marked as lost.
+    pub(crate) async fn rebuild_page(&self, key: PageKey) -> Result<Page, ReadError> {
+        add(&self.counters.damaged, 1);
+        tracing::error!(shard = %self.settings.shard, page = key.page, "damaged index page, made again");
+        let mut units: Vec<UnitBytes> = vec![Unit::LOST.encode(); UNITS_PER_PAGE];
+        let (mut position, end) = {
+            let log = self.log.borrow();
+            (log.segments.start(), log.written())
+        };
+        while position < end {
+            position = self.skip_segment_header(position);
+            let bytes = self
+                .read_log(position, 2 * self.settings.block_bytes)
+                .await?;
+            let need = self
+                .peek(position, &bytes)
+                .map_or(0, |h| HEADER_LEN + h.payload_len as usize);
+            let bytes = if need > bytes.len() {
+                self.read_log(position, need).await?
+            } else {
+                bytes
+            };
+            let Some(block) = self.checked(position, &bytes) else {
+                position += self.settings.block_align as u64;
+                continue;
+            };
+            self.collect_units(key, position, &block[HEADER_LEN..], &mut units);
+            position = self.after_block(position, block.len());
+        }
+        Ok(Page::encode(key, &units))
+    }
+
+    /// Takes over the units of a block's messages that belong into a page. A queue of that name
+    /// that was deleted in between leaves nothing.
+    fn collect_units(&self, key: PageKey, block: u64, payload: &[u8], units: &mut [UnitBytes]) {
+        let first = key.chunk * UNITS_PER_PAGE as i64;
+        let mut at = 0;
+        while let Some((record, len)) = payload.get(at..).and_then(record::first) {
+            match record {
+                Record::Message { tags_code, unit } => {
+                    let head = record::message_head(unit)
+                        .filter(|head| Page::fingerprint(head.topic, head.queue_id) == key.queue);
+                    let index = head.map_or(-1, |head| head.queue_offset.0 - first);
+                    if let Some(place) = usize::try_from(index).ok().and_then(|i| units.get_mut(i))
+                    {
+                        let position = block + (HEADER_LEN + at + TAG_LEN) as u64;
+                        let align = self.settings.block_align;
+                        *place = Unit::new(block, position, unit.len() as u32, tags_code, align)
+                            .encode();
+                    }
+                }
+                Record::Internal {
+                    kind: RecordKind::QUEUE_DELETED,
+                    payload,
+                } => {
+                    let deleted = record::deleted_queue(payload);
+                    if deleted.is_some_and(|(topic, id)| Page::fingerprint(topic, id) == key.queue)
+                    {
+                        units.fill(Unit::LOST.encode());
+                    }
+                }
+                Record::Internal { .. } => {}
+            }
+            at += len;
+        }
+    }
+
+    fn skip_segment_header(&self, position: u64) -> u64 {
+        let into = position % self.settings.segment_bytes;
+        if into == 0 {
+            position + self.settings.block_align as u64
+        } else {
+            position
+        }
+    }
+
+    fn after_block(&self, position: u64, len: usize) -> u64 {
+        let header_only = len == HEADER_LEN;
+        let segment_bytes = self.settings.segment_bytes;
+        if header_only {
+            // Only the block that ends a segment is empty.
+            position - position % segment_bytes + segment_bytes
+        } else {
+            position + len.next_multiple_of(self.settings.block_align) as u64
+        }
+    }
+}
+
+/// The message that starts exactly at `position` in a block's payload.
+fn message_in(block: u64, payload: &[u8], position: u64, acknowledged: u64) -> Option<Vec<u8>> {
+    let mut found = None;
+    each_message(block, payload, |at, _, unit| {
+        if at == position && at + unit.len() as u64 <= acknowledged {
+            found = Some(unit.to_vec());
+        }
+    });
+    found
+}
+
+/// Calls `each` with position, tags code and bytes of every message of a block's payload.
+pub(crate) fn each_message(block: u64, payload: &[u8], mut each: impl FnMut(u64, i64, &[u8])) {
+    let mut at = 0;
+    while let Some((record, len)) = payload.get(at..).and_then(record::first) {
+        if let Record::Message { tags_code, unit } = record {
+            each(block + (HEADER_LEN + at + TAG_LEN) as u64, tags_code, unit);
+        }
+        at += len;
+    }
+}

@@ -1,0 +1,368 @@
+//! The log of one shard in memory: the open block, sealed blocks on their way to the disk, and the
+//! positions that say how far everything has come. Answers to Java's `CommitLog`.
+//!
+//! Owned by the shard; nothing here waits. Invariant, asserted at each change:
+//! `durable <= written <= sealed`, and no byte is placed at or above the zeroed frontier.
+
+use crate::block::{BlockHeader, HEADER_LEN, Identity};
+use crate::segment::Segments;
+use crate::settings::Settings;
+use crate::tail_cache::TailCache;
+use base::{LogPosition, ShardId};
+use rt::{Disk, IoBuf};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// The block that takes records.
+pub(crate) struct OpenBlock<B> {
+    pub(crate) position: u64,
+    pub(crate) buf: B,
+    /// Header and records so far, in bytes.
+    pub(crate) used: usize,
+    records: u32,
+}
+
+/// A block on its way to the disk.
+pub(crate) struct SealedBlock<B> {
+    pub(crate) position: u64,
+    pub(crate) buf: Rc<B>,
+}
+
+struct InFlight {
+    end: u64,
+    done: bool,
+}
+
+/// Why there is no place for a record now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// It would lie above the zeroed frontier.
+    AboveFrontier { end: u64 },
+}
+
+/// Where a record goes: in the open block.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// Position of the record's first byte (its tag word).
+    pub(crate) position: u64,
+    /// Where the block starts.
+    pub(crate) block: u64,
+    /// Where the record starts in the block's buffer.
+    pub(crate) at: usize,
+}
+
+/// See the module.
+pub(crate) struct CommitLog<D: Disk> {
+    disk: D,
+    shard: ShardId,
+    pub(crate) secret: u32,
+    align: usize,
+    block_bytes: usize,
+    pub(crate) segments: Segments<D::File>,
+    pub(crate) tail: TailCache<D::Buf>,
+    open: Option<OpenBlock<D::Buf>>,
+    spare: Option<D::Buf>,
+    ready: VecDeque<SealedBlock<D::Buf>>,
+    in_flight: VecDeque<InFlight>,
+    /// Where the next block starts, if the open one is sealed or there is none.
+    sealed: u64,
+    /// End of the last record.
+    appended: u64,
+    written: u64,
+    durable: u64,
+}
+
+impl<D: Disk> CommitLog<D> {
+    /// A log that ends at `end`, all of it durable.
+    pub(crate) fn new(
+        disk: D,
+        settings: &Settings,
+        secret: u32,
+        segments: Segments<D::File>,
+        end: u64,
+    ) -> Self {
+        Self {
+            disk,
+            shard: settings.shard,
+            secret,
+            align: settings.block_align,
+            block_bytes: settings.block_bytes,
+            segments,
+            tail: TailCache::new(settings.tail_cache_bytes),
+            open: None,
+            spare: None,
+            ready: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            sealed: end,
+            appended: end,
+            written: end,
+            durable: end,
+        }
+    }
+
+    /// What blocks at `position` are checked with.
+    pub(crate) fn identity_at(&self, position: u64) -> Identity {
+        self.segments.identity_at(position, self.shard, self.secret)
+    }
+
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// Where the next block will start once the open one is sealed.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.sealed
+    }
+
+    /// Bytes appended and not written.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.appended.saturating_sub(self.written)
+    }
+
+    pub(crate) fn writes_in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// Bytes in the open block; 0 when there is nothing to write in it.
+    pub(crate) fn open_len(&self) -> usize {
+        self.open.as_ref().map_or(0, |block| block.used)
+    }
+
+    /// Finds room for a record of `len` bytes with its tag word, sealing and opening blocks as
+    /// needed. Changes nothing when it fails.
+    ///
+    /// # Panics
+    /// When a segment cannot hold the record; callers check the length against the settings.
+    pub(crate) fn place(
+        &mut self,
+        len: usize,
+        reserve: u64,
+        now_ms: i64,
+    ) -> Result<Place, NoPlace> {
+        let limit = self.segments.frontier().saturating_sub(reserve);
+        if let Some(open) = &self.open {
+            let end = open.used + len;
+            if end <= open.buf.as_bytes().len() {
+                let padded = open.position + end.next_multiple_of(self.align) as u64;
+                if padded > limit {
+                    return Err(NoPlace::AboveFrontier { end: padded });
+                }
+                return Ok(Self::place_in(open));
+            }
+        }
+        self.open_for(len, limit, now_ms)
+    }
+
+    fn place_in(open: &OpenBlock<D::Buf>) -> Place {
+        Place {
+            position: open.position + open.used as u64,
+            block: open.position,
+            at: open.used,
+        }
+    }
+
+    /// Opens a block that holds a record of `len` bytes.
+    fn open_for(&mut self, len: usize, limit: u64, now_ms: i64) -> Result<Place, NoPlace> {
+        let need = (HEADER_LEN + len).next_multiple_of(self.align) as u64;
+        let after_open = match &self.open {
+            Some(open) => open.position + open.used.next_multiple_of(self.align) as u64,
+            None => self.sealed,
+        };
+        let (position, room) = self.next_block(after_open, need);
+        if position + need > limit {
+            return Err(NoPlace::AboveFrontier {
+                end: position + need,
+            });
+        }
+        self.seal(now_ms);
+        if position > self.sealed {
+            self.end_segment(position, now_ms);
+        }
+        let capacity = (self.block_bytes as u64).max(need).min(room) as usize;
+        let buf = match self.spare.take() {
+            Some(spare) if spare.as_bytes().len() == capacity => spare,
+            other => {
+                self.spare = other;
+                self.disk.alloc(capacity)
+            }
+        };
+        self.open = Some(OpenBlock {
+            position,
+            buf,
+            used: HEADER_LEN,
+            records: 0,
+        });
+        Ok(Self::place_in(self.open.as_ref().expect("just opened")))
+    }
+
+    /// Where a block of at least `need` bytes may start at or after `position`, and the room that
+    /// its segment has from there.
+    fn next_block(&self, position: u64, need: u64) -> (u64, u64) {
+        let segment_bytes = self.segments_bytes();
+        let into = position % segment_bytes;
+        let first = self.align as u64;
+        // The end of a segment is the start of the next one, whose first block follows its header.
+        let into = if into == 0 { first } else { into };
+        let start = position - position % segment_bytes;
+        if into + need <= segment_bytes {
+            return (start + into, segment_bytes - into);
+        }
+        assert!(
+            first + need <= segment_bytes,
+            "the segment holds the longest record"
+        );
+        (start + segment_bytes + first, segment_bytes - first)
+    }
+
+    fn segments_bytes(&self) -> u64 {
+        self.segments
+            .last()
+            .map_or(1, |segment| segment.end - segment.start)
+    }
+
+    /// Says on disk that nothing follows in the segment that is left for `next`.
+    fn end_segment(&mut self, next: u64, now_ms: i64) {
+        let segment_bytes = self.segments_bytes();
+        let next_start = next - next % segment_bytes;
+        if self.sealed < next_start && !self.sealed.is_multiple_of(segment_bytes) {
+            let position = self.sealed;
+            let header = self.header(position, 0, 0, now_ms, true);
+            let mut buf = self.disk.alloc(self.align);
+            let identity = self.segments.identity_at(position, self.shard, self.secret);
+            header.seal(identity, &mut buf.as_bytes_mut()[..HEADER_LEN]);
+            self.push_ready(position, buf, self.align);
+        }
+        self.sealed = next;
+    }
+
+    fn header(
+        &self,
+        position: u64,
+        payload_len: usize,
+        record_count: u32,
+        now_ms: i64,
+        end_of_segment: bool,
+    ) -> BlockHeader {
+        BlockHeader {
+            position: LogPosition(position),
+            payload_len: payload_len as u32,
+            record_count,
+            durable_before: LogPosition(self.durable),
+            sealed_ms: now_ms,
+            end_of_segment,
+        }
+    }
+
+    /// The bytes where a record of `len` bytes goes.
+    pub(crate) fn record_mut(&mut self, place: Place, len: usize) -> &mut [u8] {
+        let open = self.open.as_mut().expect("a place is in the open block");
+        &mut open.buf.as_bytes_mut()[place.at..place.at + len]
+    }
+
+    /// The record at `place`, of `len` bytes, is there.
+    pub(crate) fn placed(&mut self, place: Place, len: usize) {
+        let open = self.open.as_mut().expect("a place is in the open block");
+        assert_eq!(open.used, place.at, "nothing came between");
+        open.used += len;
+        open.records += 1;
+        self.appended = place.position + len as u64;
+    }
+
+    /// Seals the open block, if it holds anything, and queues it for writing.
+    pub(crate) fn seal(&mut self, now_ms: i64) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        if open.records == 0 {
+            self.spare = Some(open.buf);
+            return;
+        }
+        let padded = open.used.next_multiple_of(self.align);
+        let header = self.header(
+            open.position,
+            open.used - HEADER_LEN,
+            open.records,
+            now_ms,
+            false,
+        );
+        let identity = self
+            .segments
+            .identity_at(open.position, self.shard, self.secret);
+        header.seal(identity, &mut open.buf.as_bytes_mut()[..open.used]);
+        if padded <= self.block_bytes / 2 && open.buf.as_bytes().len() == self.block_bytes {
+            // A small block is copied, so that the cache holds what it needs and no more.
+            let mut small = self.disk.alloc(padded);
+            small.as_bytes_mut()[..open.used].copy_from_slice(&open.buf.as_bytes()[..open.used]);
+            self.spare = Some(open.buf);
+            self.push_ready(open.position, small, padded);
+        } else {
+            let cost = open.buf.as_bytes().len();
+            open.buf.as_bytes_mut()[open.used..padded].fill(0);
+            open.buf.truncate(padded);
+            self.push_ready(open.position, open.buf, cost);
+        }
+    }
+
+    fn push_ready(&mut self, position: u64, buf: D::Buf, cost: usize) {
+        assert!(self.sealed <= position);
+        self.sealed = position + buf.as_bytes().len() as u64;
+        assert!(self.sealed <= self.segments.frontier());
+        let buf = Rc::new(buf);
+        self.tail
+            .push(position, Rc::clone(&buf), cost, self.written);
+        self.ready.push_back(SealedBlock { position, buf });
+    }
+
+    /// Takes the next sealed block to write.
+    pub(crate) fn start_write(&mut self) -> Option<SealedBlock<D::Buf>> {
+        let block = self.ready.pop_front()?;
+        let end = block.position + block.buf.as_bytes().len() as u64;
+        self.in_flight.push_back(InFlight { end, done: false });
+        Some(block)
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// The write of the block that ends at `end` has completed. Tells whether the written position
+    /// moved.
+    pub(crate) fn write_done(&mut self, end: u64) -> bool {
+        let before = self.written;
+        let write = self.in_flight.iter_mut().find(|write| write.end == end);
+        write.expect("a completed write was started").done = true;
+        while self.in_flight.front().is_some_and(|write| write.done) {
+            let write = self.in_flight.pop_front().expect("there is one");
+            assert!(self.written < write.end && write.end <= self.sealed);
+            self.written = write.end;
+        }
+        self.tail.shrink(self.written);
+        self.written > before
+    }
+
+    /// Everything before `position`, which was written when a sync began, is durable.
+    pub(crate) fn synced(&mut self, position: u64) {
+        assert!(self.durable <= position && position <= self.written);
+        self.durable = position;
+    }
+
+    /// Bytes of the block that holds `position`, when it is in memory. The block starts at the
+    /// position that comes with them.
+    pub(crate) fn in_memory(&self, position: u64) -> Option<(u64, &[u8])> {
+        if let Some(open) = &self.open
+            && position >= open.position
+        {
+            return Some((open.position, &open.buf.as_bytes()[..open.used]));
+        }
+        let block = self.tail.find(position)?;
+        Some((block.position, block.buf.as_bytes()))
+    }
+}

@@ -1,0 +1,221 @@
+//! All queues of a shard: by name, by reference, and what each knows of its units.
+//!
+//! Owned by the shard; nothing here waits. A queue without messages costs its name and some hundred
+//! bytes. Invariant: a reference names one queue for ever; a slot that is used again has a new turn.
+
+use super::pages::{Page, UNITS_PER_PAGE};
+use super::{QueueRef, Unit, UnitBytes};
+use base::{HashMap, QueueId};
+use std::rc::Rc;
+
+/// One queue.
+pub(crate) struct Queue {
+    pub(crate) topic: Rc<str>,
+    pub(crate) queue: QueueId,
+    /// First offset that is there.
+    pub(crate) min: i64,
+    /// First offset that consumers do not see yet.
+    pub(crate) visible: i64,
+    /// First offset that is not taken.
+    pub(crate) next: i64,
+    /// Page of each full chunk, from offset 0 on.
+    pub(crate) pages: Vec<u32>,
+    /// Units from `pages.len() * UNITS_PER_PAGE` on.
+    pub(crate) tail: Vec<UnitBytes>,
+    /// Whether it stands in the list of arrivals.
+    pub(crate) arrived: bool,
+}
+
+/// Where a unit is.
+pub(crate) enum UnitPlace {
+    Here(Unit),
+    InPage { page: u32, at: usize },
+}
+
+impl Queue {
+    fn new(topic: Rc<str>, queue: QueueId) -> Self {
+        Self {
+            topic,
+            queue,
+            min: 0,
+            visible: 0,
+            next: 0,
+            pages: Vec::new(),
+            tail: Vec::new(),
+            arrived: false,
+        }
+    }
+
+    /// Adds the unit of the next offset. Gives the units of a chunk that became full, and its
+    /// number in the queue.
+    pub(crate) fn push(&mut self, unit: Unit) -> Option<i64> {
+        if self.tail.len() == self.tail.capacity() {
+            let more = self.tail.len().clamp(4, UNITS_PER_PAGE - self.tail.len());
+            self.tail.reserve_exact(more);
+        }
+        self.tail.push(unit.encode());
+        self.next += 1;
+        (self.tail.len() == UNITS_PER_PAGE).then(|| self.pages.len() as i64)
+    }
+
+    /// The full tail chunk went into `page`.
+    pub(crate) fn turn_page(&mut self, page: u32) {
+        assert_eq!(self.tail.len(), UNITS_PER_PAGE);
+        self.tail.clear();
+        self.pages.push(page);
+    }
+
+    /// Where the unit of `offset` is. The offset is at least 0 and below `next`.
+    pub(crate) fn unit_place(&self, offset: i64) -> UnitPlace {
+        assert!(0 <= offset && offset < self.next);
+        let (chunk, at) = (
+            offset as usize / UNITS_PER_PAGE,
+            offset as usize % UNITS_PER_PAGE,
+        );
+        match self.pages.get(chunk) {
+            Some(page) => UnitPlace::InPage { page: *page, at },
+            None => UnitPlace::Here(Unit::decode(&self.tail[at])),
+        }
+    }
+
+    /// What ties a page to this queue.
+    pub(crate) fn fingerprint(&self) -> u32 {
+        Page::fingerprint(&self.topic, self.queue)
+    }
+}
+
+struct Slot {
+    turn: u32,
+    queue: Option<Queue>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct QueueTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Queues of a topic, by id.
+    by_topic: HashMap<Rc<str>, Vec<(QueueId, QueueRef)>>,
+}
+
+impl QueueTable {
+    pub(crate) fn find(&self, topic: &str, queue: QueueId) -> Option<QueueRef> {
+        let queues = self.by_topic.get(topic)?;
+        let index = queues.binary_search_by_key(&queue, |(id, _)| *id).ok()?;
+        Some(queues[index].1)
+    }
+
+    pub(crate) fn find_or_create(&mut self, topic: &str, queue: QueueId) -> QueueRef {
+        if let Some(found) = self.find(topic, queue) {
+            return found;
+        }
+        let name = match self.by_topic.get_key_value(topic) {
+            Some((name, _)) => Rc::clone(name),
+            None => Rc::from(topic),
+        };
+        let reference = self.take_slot(Queue::new(Rc::clone(&name), queue));
+        let queues = self.by_topic.entry(name).or_default();
+        let index = queues.partition_point(|(id, _)| *id < queue);
+        queues.insert(index, (queue, reference));
+        reference
+    }
+
+    fn take_slot(&mut self, queue: Queue) -> QueueRef {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                turn: 0,
+                queue: None,
+            });
+            self.slots.len() as u32 - 1
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.queue = Some(queue);
+        QueueRef {
+            slot,
+            turn: entry.turn,
+        }
+    }
+
+    /// Removes a queue.
+    pub(crate) fn remove(&mut self, reference: QueueRef) -> Option<Queue> {
+        self.get(reference)?;
+        let slot = &mut self.slots[reference.slot as usize];
+        let queue = slot.queue.take()?;
+        slot.turn = slot.turn.wrapping_add(1);
+        self.free.push(reference.slot);
+        if let Some(queues) = self.by_topic.get_mut(&queue.topic) {
+            queues.retain(|(_, other)| *other != reference);
+            if queues.is_empty() {
+                self.by_topic.remove(&queue.topic);
+            }
+        }
+        Some(queue)
+    }
+
+    pub(crate) fn get(&self, reference: QueueRef) -> Option<&Queue> {
+        let slot = self.slots.get(reference.slot as usize)?;
+        slot.queue.as_ref().filter(|_| slot.turn == reference.turn)
+    }
+
+    pub(crate) fn get_mut(&mut self, reference: QueueRef) -> Option<&mut Queue> {
+        let slot = self.slots.get_mut(reference.slot as usize)?;
+        slot.queue.as_mut().filter(|_| slot.turn == reference.turn)
+    }
+
+    /// All queues, in the order of their slots.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Queue> {
+        self.slots.iter().filter_map(|slot| slot.queue.as_ref())
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Queue> {
+        self.slots.iter_mut().filter_map(|slot| slot.queue.as_mut())
+    }
+
+    /// How many queues there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reference_to_a_deleted_queue_finds_nothing_ever_again() {
+        let mut table = QueueTable::default();
+        let old = table.find_or_create("T", QueueId(3));
+        assert_eq!(table.find_or_create("T", QueueId(3)), old);
+        assert!(table.remove(old).is_some());
+        assert!(table.find("T", QueueId(3)).is_none());
+        let new = table.find_or_create("U", QueueId(0));
+        assert_eq!(new.slot, old.slot);
+        assert!(table.get(old).is_none() && table.remove(old).is_none());
+        assert_eq!(table.get(new).unwrap().topic.as_ref(), "U");
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_full_chunk_turns_into_a_page_and_the_next_one_begins_empty() {
+        let mut table = QueueTable::default();
+        let reference = table.find_or_create("T", QueueId(0));
+        let queue = table.get_mut(reference).unwrap();
+        for offset in 0..UNITS_PER_PAGE * 2 + 1 {
+            let unit = Unit::new(512, 512 + 64, offset as u32 + 1, 0, 512);
+            if let Some(chunk) = queue.push(unit) {
+                queue.turn_page(chunk as u32 + 70);
+            }
+        }
+        assert_eq!(queue.pages, [70, 71]);
+        assert_eq!(queue.tail.len(), 1);
+        let last = UNITS_PER_PAGE as i64;
+        assert!(
+            matches!(queue.unit_place(last - 1), UnitPlace::InPage { page: 70, at } if at == UNITS_PER_PAGE - 1)
+        );
+        assert!(matches!(
+            queue.unit_place(last),
+            UnitPlace::InPage { page: 71, at: 0 }
+        ));
+        assert!(matches!(queue.unit_place(2 * last), UnitPlace::Here(unit) if unit.len == 407));
+    }
+}

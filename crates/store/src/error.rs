@@ -1,0 +1,179 @@
+//! What can go wrong in a store, one enum per capability.
+//!
+//! Every variant carries the numbers and the place that a remark or a log line needs. Invariant:
+//! nothing here is a response code; turning errors into codes belongs to the broker.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a shard's store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The settings do not fit together.
+    #[error("store settings: {0}")]
+    Settings(String),
+    /// The store was made with another layout.
+    #[error(transparent)]
+    Layout(#[from] crate::layout::LayoutError),
+    /// The file system does not allow writing.
+    #[error("{path}: the directory cannot be written: {source}")]
+    ReadOnly {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file system is full.
+    #[error("{path}: no space left on the device ({available} bytes available)")]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that are left.
+        available: u64,
+    },
+    /// Any other failure of the disk.
+    #[error("{path}: {operation}: {source}")]
+    Io {
+        /// What was tried.
+        operation: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A segment between two others is not there.
+    #[error("{dir}: segment {position:020} is missing, though later ones are there; restore it")]
+    MissingSegment {
+        /// The log's directory.
+        dir: PathBuf,
+        /// Where the segment starts.
+        position: u64,
+    },
+    /// A segment belongs to another shard or format.
+    #[error("{path}: {reason}")]
+    ForeignSegment {
+        /// The segment.
+        path: PathBuf,
+        /// What differs.
+        reason: String,
+    },
+}
+
+impl OpenError {
+    /// The variant for a failure of the disk.
+    pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                Self::ReadOnly { path, source }
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { path, available: 0 }
+            }
+            _ => Self::Io {
+                operation,
+                path,
+                source,
+            },
+        }
+    }
+}
+
+/// Why a record was not appended. Nothing of it is in the log.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// A write or sync failed before; the shard takes no more.
+    #[error("shard is fenced: {0}")]
+    Fenced(FenceReason),
+    /// The store is closing.
+    #[error("store is closing")]
+    Closed,
+    /// The file system is full.
+    #[error("disk full: {available} bytes available, {needed} needed")]
+    NoSpace {
+        /// Bytes that are left on the file system.
+        available: u64,
+        /// Bytes that the log asks for.
+        needed: u64,
+    },
+    /// The log does not keep up: too much is appended and not written.
+    #[error("{unwritten} bytes wait to be written, at most {max} may")]
+    Busy {
+        /// Bytes appended and not written.
+        unwritten: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The record is too long.
+    #[error("record of {len} bytes, at most {max} are taken")]
+    TooLong {
+        /// Its length.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The queue was deleted.
+    #[error("queue was deleted")]
+    QueueGone,
+}
+
+/// Why a shard takes no more writes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FenceReason {
+    /// Writing the log failed.
+    #[error("write of the log at {position} failed: {error}")]
+    Write {
+        /// Where.
+        position: u64,
+        /// What the system said.
+        error: String,
+    },
+    /// Syncing the log failed; what it covered may be lost, and it is not retried.
+    #[error("sync of the log at {position} failed: {error}")]
+    Sync {
+        /// The end of what it covered.
+        position: u64,
+        /// What the system said.
+        error: String,
+    },
+    /// Writing the queue index or a checkpoint failed.
+    #[error("write of the queue index failed: {error}")]
+    Index {
+        /// What the system said.
+        error: String,
+    },
+    /// Preparing a segment failed.
+    #[error("preparing the log ahead at {position} failed: {error}")]
+    Prepare {
+        /// Where.
+        position: u64,
+        /// What the system said.
+        error: String,
+    },
+}
+
+/// Why waiting for an acknowledgement, or closing, ended without it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FlushError {
+    /// The shard was fenced: whether the record survives is unknown.
+    #[error("shard is fenced: {0}")]
+    Fenced(FenceReason),
+    /// The store closed before.
+    #[error("store is closed")]
+    Closed,
+}
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk failed.
+    #[error("read of {path} at {position}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        position: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+}

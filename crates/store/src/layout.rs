@@ -1,0 +1,335 @@
+//! Names on disk, and the layout file that says what a store was made with.
+//!
+//! Owned by the store. `<root>/layout` is written once; a store made with another format version,
+//! shard count or alignment is refused with one sentence. Invariant: no topic or group name is
+//! ever part of a path; every path is a fixed word or a number.
+
+use base::ShardId;
+use rt::Disk;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+/// Version of everything below the root.
+pub const FORMAT_VERSION: u16 = 1;
+const LAYOUT_NAME: &str = "layout";
+const LAYOUT_LEN_MAX: usize = 4_096;
+const FIRST_LINE: &str = "ringmq store";
+
+/// What a store was made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// [`FORMAT_VERSION`] of the program that made it.
+    pub format_version: u16,
+    /// How many shards it has.
+    pub shard_count: u16,
+    /// Alignment of log blocks, in bytes.
+    pub block_align: usize,
+}
+
+/// Why a store's layout is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// Made by another format.
+    #[error("{path}: the store has format version {found}, this program reads version {wanted}")]
+    Version {
+        /// The layout file.
+        path: PathBuf,
+        /// What it says.
+        found: u16,
+        /// What this program reads.
+        wanted: u16,
+    },
+    /// Made with another number of shards.
+    #[error(
+        "{path}: the store was made with {found} shards and cannot be opened with {wanted}; \
+         start with shards={found} or use another directory"
+    )]
+    ShardCount {
+        /// The layout file.
+        path: PathBuf,
+        /// What it says.
+        found: u16,
+        /// What was asked for.
+        wanted: u16,
+    },
+    /// Not a layout file, or damaged.
+    #[error("{path}: not a layout file of a store: {reason}")]
+    Damaged {
+        /// The layout file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The disk failed.
+    #[error("{path}: {source}")]
+    Io {
+        /// The layout file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Layout {
+    /// The file's text.
+    pub fn to_text(&self) -> String {
+        let mut text = format!(
+            "{FIRST_LINE}\nformatVersion={}\nshardCount={}\nblockAlign={}\n",
+            self.format_version, self.shard_count, self.block_align
+        );
+        let sum = crc32fast::hash(text.as_bytes());
+        let _ = writeln!(text, "crc32={sum:08x}");
+        text
+    }
+
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong.
+    pub fn parse(text: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(text).map_err(|_| "it is not text".to_owned())?;
+        if text.lines().next() != Some(FIRST_LINE) {
+            return Err(format!("the first line is not \"{FIRST_LINE}\""));
+        }
+        let value = |key: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+                .ok_or_else(|| format!("{key} is missing"))
+        };
+        let number = |key: &str| {
+            value(key)?
+                .parse::<u32>()
+                .map_err(|_| format!("{key} is not a number"))
+        };
+        let small =
+            |key: &str| u16::try_from(number(key)?).map_err(|_| format!("{key} is out of range"));
+        let layout = Self {
+            format_version: small("formatVersion")?,
+            shard_count: small("shardCount")?,
+            block_align: number("blockAlign")? as usize,
+        };
+        if layout.format_version == FORMAT_VERSION && layout.to_text() != text {
+            return Err("its checksum does not match".to_owned());
+        }
+        Ok(layout)
+    }
+
+    /// Checks what is there against what is wanted. The alignment is taken from the store.
+    fn accept(self, path: &Path, wanted: &Self) -> Result<Self, LayoutError> {
+        if self.format_version != wanted.format_version {
+            return Err(LayoutError::Version {
+                path: path.to_owned(),
+                found: self.format_version,
+                wanted: wanted.format_version,
+            });
+        }
+        if self.shard_count != wanted.shard_count {
+            return Err(LayoutError::ShardCount {
+                path: path.to_owned(),
+                found: self.shard_count,
+                wanted: wanted.shard_count,
+            });
+        }
+        if !self.block_align.is_power_of_two() || !(512..=4_096).contains(&self.block_align) {
+            return Err(LayoutError::Damaged {
+                path: path.to_owned(),
+                reason: format!("block alignment {} is not one", self.block_align),
+            });
+        }
+        Ok(self)
+    }
+
+    fn wanted(shard_count: u16, block_align: usize) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            shard_count,
+            block_align,
+        }
+    }
+}
+
+/// Makes the root directory and its layout file, or checks the one that is there. For programs:
+/// to be called once, under the [`crate::RootLock`], before any shard opens.
+///
+/// # Errors
+/// The store was made with another version or shard count, or the directory cannot be used.
+pub fn prepare_root(
+    root: &Path,
+    shard_count: u16,
+    block_align: usize,
+) -> Result<Layout, LayoutError> {
+    let path = root.join(LAYOUT_NAME);
+    let failed = |source| LayoutError::Io {
+        path: path.clone(),
+        source,
+    };
+    let wanted = Layout::wanted(shard_count, block_align);
+    match std::fs::read(&path) {
+        Ok(text) => Layout::parse(&text)
+            .map_err(|reason| LayoutError::Damaged {
+                path: path.clone(),
+                reason,
+            })?
+            .accept(&path, &wanted),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(root).map_err(failed)?;
+            let fresh = root.join("layout.new");
+            let mut file = std::fs::File::create(&fresh).map_err(failed)?;
+            file.write_all(wanted.to_text().as_bytes())
+                .map_err(failed)?;
+            file.sync_all().map_err(failed)?;
+            std::fs::rename(&fresh, &path).map_err(failed)?;
+            std::fs::File::open(root)
+                .and_then(|dir| dir.sync_all())
+                .map_err(failed)?;
+            Ok(wanted)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The same through the runtime seam. A shard that opens calls it; where several shards share a
+/// root, [`prepare_root`] comes first so that only reading is left to them.
+///
+/// # Errors
+/// As [`prepare_root`].
+pub async fn prepare_root_on<D: Disk>(
+    disk: &D,
+    root: &Path,
+    shard_count: u16,
+    block_align: usize,
+) -> Result<Layout, LayoutError> {
+    let path = root.join(LAYOUT_NAME);
+    let failed = |source| LayoutError::Io {
+        path: path.clone(),
+        source,
+    };
+    let wanted = Layout::wanted(shard_count, block_align);
+    match disk.read_small(&path, LAYOUT_LEN_MAX).await {
+        Ok(text) => Layout::parse(&text)
+            .map_err(|reason| LayoutError::Damaged {
+                path: path.clone(),
+                reason,
+            })?
+            .accept(&path, &wanted),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            disk.create_dir_all(root).await.map_err(failed)?;
+            disk.write_atomic(&path, wanted.to_text().as_bytes())
+                .await
+                .map_err(failed)?;
+            Ok(wanted)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Paths of one shard.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardPaths {
+    pub(crate) shard: PathBuf,
+    pub(crate) commit_log: PathBuf,
+    pub(crate) index: PathBuf,
+}
+
+impl ShardPaths {
+    pub(crate) fn new(root: &Path, shard: ShardId) -> Self {
+        let shard = root.join(format!("shard-{:03}", shard.as_u16()));
+        Self {
+            commit_log: shard.join("commitlog"),
+            index: shard.join("index"),
+            shard,
+        }
+    }
+
+    pub(crate) fn segment(&self, start: u64) -> PathBuf {
+        self.commit_log.join(segment_name(start))
+    }
+
+    pub(crate) fn index_file(&self, number: u32) -> PathBuf {
+        self.index.join(format!("{number:08}"))
+    }
+
+    pub(crate) fn checkpoint(&self, slot: u8) -> PathBuf {
+        self.shard.join(format!("checkpoint-{slot}"))
+    }
+}
+
+/// A segment is named by the position of its first byte, in 20 digits.
+pub(crate) fn segment_name(start: u64) -> String {
+    format!("{start:020}")
+}
+
+/// The position that a segment's name tells.
+pub(crate) fn segment_start(name: &str) -> Option<u64> {
+    (name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| name.parse().ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_reads_back_and_a_changed_one_is_refused() {
+        let layout = Layout {
+            format_version: 1,
+            shard_count: 2,
+            block_align: 4_096,
+        };
+        let text = layout.to_text();
+        assert_eq!(Layout::parse(text.as_bytes()), Ok(layout));
+        for at in 0..text.len() {
+            assert!(
+                Layout::parse(&text.as_bytes()[..at]).is_err(),
+                "cut at {at}"
+            );
+        }
+        assert!(Layout::parse(text.replace("shardCount=2", "shardCount=3").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn another_shard_count_or_version_is_refused_with_a_sentence() {
+        let made = Layout {
+            format_version: 1,
+            shard_count: 4,
+            block_align: 512,
+        };
+        let path = Path::new("/data/layout");
+        let error = made.accept(path, &Layout::wanted(2, 512)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/data/layout: the store was made with 4 shards and cannot be opened with 2; \
+             start with shards=4 or use another directory"
+        );
+        let newer = Layout {
+            format_version: 9,
+            ..made
+        };
+        let error = newer.accept(path, &Layout::wanted(4, 512)).unwrap_err();
+        assert!(error.to_string().contains("format version 9"));
+    }
+
+    #[test]
+    fn the_alignment_is_that_of_the_store() {
+        let made = Layout {
+            format_version: 1,
+            shard_count: 4,
+            block_align: 512,
+        };
+        let layout = made
+            .accept(Path::new("l"), &Layout::wanted(4, 4_096))
+            .unwrap();
+        assert_eq!(layout.block_align, 512);
+    }
+
+    #[test]
+    fn segments_are_named_by_their_first_position() {
+        assert_eq!(segment_name(1 << 30), "00000000001073741824");
+        assert_eq!(segment_start("00000000001073741824"), Some(1 << 30));
+        for name in ["", "1", "0000000000107374182x", "99999999999999999999"] {
+            assert_eq!(segment_start(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The storage engine of one shard: log blocks, group commit, queue index, recovery, reads.
+//!
+//! Owned by one executor and generic over the runtime seam; it names no engine and knows no
+//! request, group or connection. What must hold: `min <= durable <= written <= appended`; what was
+//! acknowledged is there after a crash; what recovery gave up never comes back; no topic name is
+//! part of a path. Answers to Java's `DefaultMessageStore`, `CommitLog` and `ConsumeQueue`.
+
+mod append;
+mod block;
+mod checkpoint;
+mod checkpointer;
+mod cold;
+mod cold_read;
+mod commit_log;
+mod consume_queue;
+mod error;
+mod flush;
+mod layout;
+mod lock;
+mod read;
+mod record;
+mod recover;
+mod search;
+mod segment;
+mod settings;
+mod stats;
+mod store;
+mod tail_cache;
+mod wait;
+mod zero_ahead;
+
+pub use append::{AppendReceipt, MessagePlace};
+pub use consume_queue::QueueRef;
+pub use error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
+pub use layout::{FORMAT_VERSION, Layout, LayoutError, prepare_root, prepare_root_on};
+pub use lock::{LockedBy, RootLock, lock_root};
+pub use read::{GetResult, GetStatus, ReadLimits, TailRead};
+pub use record::RecordKind;
+pub use recover::{Quarantined, Recovered, RecoveryReport, ScanStart};
+pub use search::Boundary;
+pub use settings::{FlushMode, Settings};
+pub use stats::StoreStats;
+pub use store::{ShardStore, SnapshotSource};

@@ -1,0 +1,108 @@
+//! What blocks and checkpoints say, applied to queues, pages and metadata.
+//!
+//! Part of recovery. Invariant: units stay dense; an offset whose message is lost to damage has a
+//! unit that says so.
+
+use super::State;
+use crate::block::HEADER_LEN;
+use crate::checkpoint::Checkpoint;
+use crate::consume_queue::pages::Pages;
+use crate::consume_queue::{QueueRef, Unit};
+use crate::record::{self, MessageHead, Record, RecordKind, TAG_LEN};
+use crate::settings::Settings;
+use rt::Disk;
+
+/// Takes over a checkpoint.
+pub(super) fn checkpoint<D: Disk>(
+    state: &mut State<D>,
+    checkpoint: Checkpoint,
+    settings: &Settings,
+) {
+    let mut used = Vec::new();
+    for saved in checkpoint.queues {
+        let reference = state.queues.find_or_create(&saved.topic, saved.queue);
+        let queue = state.queues.get_mut(reference).expect("just made");
+        used.extend_from_slice(&saved.pages);
+        queue.min = saved.min;
+        queue.next = saved.next;
+        queue.pages = saved.pages;
+        queue.tail = saved.tail;
+    }
+    state.pages = Pages::new(&mut used, settings.index_cache_bytes);
+    state.records = checkpoint.records;
+}
+
+/// Takes over the records of a good block.
+pub(super) fn block<D: Disk>(
+    state: &mut State<D>,
+    settings: &Settings,
+    block: u64,
+    payload: &[u8],
+) {
+    let mut at = 0;
+    while let Some((record, len)) = payload.get(at..).and_then(record::first) {
+        let position = block + (HEADER_LEN + at + TAG_LEN) as u64;
+        match record {
+            Record::Message { tags_code, unit } => {
+                let head = record::message_head(unit)
+                    .filter(|head| head.phy_offset.position().0 == position);
+                if let Some(head) = head {
+                    let align = settings.block_align;
+                    let unit = Unit::new(block, position, unit.len() as u32, tags_code, align);
+                    message(state, settings, &head, unit);
+                    state.report.messages += 1;
+                }
+            }
+            Record::Internal {
+                kind: RecordKind::QUEUE_DELETED,
+                payload,
+            } => {
+                let found = record::deleted_queue(payload)
+                    .and_then(|(topic, queue)| state.queues.find(topic, queue));
+                if let Some(reference) = found {
+                    remove(state, reference);
+                }
+            }
+            Record::Internal { kind, payload } => {
+                state.records.push((kind, payload.to_vec()));
+                state.report.records += 1;
+            }
+        }
+        at += len;
+    }
+}
+
+fn message<D: Disk>(state: &mut State<D>, settings: &Settings, head: &MessageHead<'_>, unit: Unit) {
+    let mut reference = state.queues.find_or_create(head.topic, head.queue_id);
+    let next = state.queues.get(reference).expect("just found").next;
+    if head.queue_offset.0 < next {
+        // The record of the queue's deletion lies in a damaged part.
+        remove(state, reference);
+        reference = state.queues.find_or_create(head.topic, head.queue_id);
+        state.report.restarted_queues += 1;
+    }
+    while state.queues.get(reference).expect("just found").next < head.queue_offset.0 {
+        push(state, settings, reference, Unit::LOST);
+        state.report.lost_messages += 1;
+    }
+    push(state, settings, reference, unit);
+}
+
+fn push<D: Disk>(state: &mut State<D>, settings: &Settings, reference: QueueRef, unit: Unit) {
+    let queue = state
+        .queues
+        .get_mut(reference)
+        .expect("the caller found it");
+    if let Some(chunk) = queue.push(unit) {
+        let page = state
+            .pages
+            .add(settings.shard, queue.fingerprint(), chunk, &queue.tail);
+        queue.turn_page(page);
+    }
+}
+
+fn remove<D: Disk>(state: &mut State<D>, reference: QueueRef) {
+    if let Some(gone) = state.queues.remove(reference) {
+        state.pages.give_back(&gone.pages);
+    }
+}

@@ -1,0 +1,244 @@
+//! Recovery: from a checkpoint and the blocks after it to the state that everything acknowledged
+//! asks for.
+//!
+//! Runs once, when a shard opens, before anything is appended. A block that does not check out is
+//! damage when anything says that it was durable, else the torn end of the log. Damage is reported
+//! and stepped over; a torn end is cut, and what lies beyond is erased and synced. Invariant:
+//! nothing that an earlier recovery gave up comes back, and running recovery again changes nothing.
+
+mod apply;
+mod erase;
+mod open_segments;
+mod scan;
+
+use crate::checkpoint::{CHECKPOINT_LEN_MAX, Checkpoint};
+use crate::consume_queue::QueueTable;
+use crate::consume_queue::page_io::PageFiles;
+use crate::consume_queue::pages::Pages;
+use crate::error::OpenError;
+use crate::layout::ShardPaths;
+use crate::record::RecordKind;
+use crate::segment::Segments;
+use crate::settings::Settings;
+use base::LogPosition;
+use rt::Disk;
+use scan::Scanner;
+use std::io;
+
+/// Where recovery began to scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScanStart {
+    /// There was no store.
+    Empty,
+    /// At the newest checkpoint.
+    Checkpoint,
+    /// At the older checkpoint: the newest one is damaged.
+    OlderCheckpoint,
+    /// At the start of the log: there is no checkpoint that can be read.
+    WholeLog {
+        /// Whether there were checkpoints, all of them damaged.
+        damaged: bool,
+    },
+}
+
+/// A part of the log that was durable and cannot be read any more. Kept as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Where it begins.
+    pub from: LogPosition,
+    /// Where the next good block begins.
+    pub to: LogPosition,
+}
+
+/// What recovery did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Where it began.
+    pub start: ScanStart,
+    /// First position that was scanned.
+    pub scanned_from: LogPosition,
+    /// End of the log: where the next block goes.
+    pub end: LogPosition,
+    /// Blocks that were read.
+    pub blocks: u64,
+    /// Messages that were found in them.
+    pub messages: u64,
+    /// Internal records that were found in them.
+    pub records: u64,
+    /// Bytes beyond the end that were erased: the torn tail.
+    pub erased_bytes: u64,
+    /// Damage below a durable position.
+    pub quarantined: Vec<Quarantined>,
+    /// Messages that lie in damaged parts, as far as later messages tell.
+    pub lost_messages: u64,
+    /// Queues whose offsets went back without a record of their deletion.
+    pub restarted_queues: u64,
+}
+
+/// What a store was when it was opened.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Metadata: the last checkpoint's records, then those of the log after it, in log order.
+    pub records: Vec<(RecordKind, Vec<u8>)>,
+    /// What recovery did.
+    pub report: RecoveryReport,
+}
+
+/// State that recovery found.
+pub(crate) struct State<D: Disk> {
+    pub(crate) segments: Segments<D::File>,
+    pub(crate) end: u64,
+    pub(crate) secret: u32,
+    pub(crate) next_generation: u32,
+    pub(crate) checkpoint_sequence: u64,
+    pub(crate) checkpoint_position: u64,
+    pub(crate) queues: QueueTable,
+    pub(crate) pages: Pages,
+    pub(crate) records: Vec<(RecordKind, Vec<u8>)>,
+    pub(crate) report: RecoveryReport,
+}
+
+/// Recovers one shard. `fresh_secret` is used when there is no log yet.
+pub(crate) async fn recover<D: Disk>(
+    disk: &D,
+    settings: &mut Settings,
+    paths: &ShardPaths,
+    page_files: &PageFiles<D>,
+    fresh_secret: u32,
+) -> Result<State<D>, OpenError> {
+    let (checkpoint, start) = load_checkpoint(disk, settings, paths).await?;
+    let head = checkpoint.as_ref().map(|checkpoint| checkpoint.head);
+    let opened = open_segments::open(disk, settings, paths, head.as_ref()).await?;
+    let start = match start {
+        ScanStart::WholeLog { damaged: false } if opened.segments.last().is_none() => {
+            ScanStart::Empty
+        }
+        other => other,
+    };
+    let first = opened.segments.start();
+    let mut state = State {
+        end: head.map_or(first, |head| head.position),
+        secret: opened.secret.unwrap_or(fresh_secret),
+        next_generation: opened.next_generation,
+        checkpoint_sequence: head.map_or(0, |head| head.sequence + 1),
+        checkpoint_position: head.map_or(first, |head| head.position),
+        queues: QueueTable::default(),
+        pages: Pages::new(&mut Vec::new(), settings.index_cache_bytes),
+        records: Vec::new(),
+        report: empty_report(start),
+        segments: opened.segments,
+    };
+    let durable = head.map_or(0, |head| head.durable);
+    if let Some(checkpoint) = checkpoint {
+        apply::checkpoint(&mut state, checkpoint, settings);
+    }
+    state.report.scanned_from = LogPosition(state.end);
+    replay(disk, settings, &mut state, durable, page_files)
+        .await
+        .map_err(|source| OpenError::io("recovery", &paths.commit_log, source))?;
+    state
+        .queues
+        .iter_mut()
+        .for_each(|queue| queue.visible = queue.next);
+    state.report.end = LogPosition(state.end);
+    Ok(state)
+}
+
+fn empty_report(start: ScanStart) -> RecoveryReport {
+    RecoveryReport {
+        start,
+        scanned_from: LogPosition(0),
+        end: LogPosition(0),
+        blocks: 0,
+        messages: 0,
+        records: 0,
+        erased_bytes: 0,
+        quarantined: Vec::new(),
+        lost_messages: 0,
+        restarted_queues: 0,
+    }
+}
+
+/// The newest checkpoint that can be read.
+async fn load_checkpoint<D: Disk>(
+    disk: &D,
+    settings: &Settings,
+    paths: &ShardPaths,
+) -> Result<(Option<Checkpoint>, ScanStart), OpenError> {
+    let mut found = Vec::new();
+    let mut damaged = false;
+    for slot in 0..2 {
+        let path = paths.checkpoint(slot);
+        match disk.read_small(&path, CHECKPOINT_LEN_MAX).await {
+            Ok(bytes) => match Checkpoint::decode(settings.shard, &bytes) {
+                Some(checkpoint) => found.push(checkpoint),
+                None => {
+                    tracing::error!(path = %path.display(), "damaged checkpoint, not used");
+                    damaged = true;
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(OpenError::io("read of a checkpoint", &path, source)),
+        }
+    }
+    let newest = found
+        .into_iter()
+        .max_by_key(|checkpoint| checkpoint.head.sequence);
+    let start = match (&newest, damaged) {
+        (Some(_), false) => ScanStart::Checkpoint,
+        // Which of the two was newer is unknown; the scan is right from either.
+        (Some(_), true) => ScanStart::OlderCheckpoint,
+        (None, damaged) => ScanStart::WholeLog { damaged },
+    };
+    Ok((newest, start))
+}
+
+/// Reads blocks from `state.end` on, finds the end of the log and erases what is beyond.
+async fn replay<D: Disk>(
+    disk: &D,
+    settings: &Settings,
+    state: &mut State<D>,
+    durable: u64,
+    page_files: &PageFiles<D>,
+) -> io::Result<()> {
+    let mut scanner = Scanner::new(settings, state.secret);
+    // The highest position of which something says that all before it was durable.
+    let mut mark = durable;
+    loop {
+        let Some(position) = scanner.settle(&state.segments, state.end) else {
+            break;
+        };
+        state.end = position;
+        if let Some(header) = scanner.block(&state.segments, position).await? {
+            mark = mark.max(header.durable_before.0);
+            state.report.blocks += 1;
+            apply::block(state, settings, position, scanner.payload());
+            if state.pages.dirty_len() >= 1_024 {
+                let dirty = state.pages.dirty();
+                page_files
+                    .write(&dirty, |page| state.pages.written(page))
+                    .await?;
+            }
+            state.end = if header.end_of_segment {
+                scanner.segment_end(position)
+            } else {
+                position + header.padded_len(settings.block_align) as u64
+            };
+            continue;
+        }
+        let later = scanner.later(&state.segments, position).await?;
+        mark = mark.max(later.mark);
+        if position >= mark {
+            break;
+        }
+        let to = later.first.map_or(mark, |first| first.min(mark));
+        assert!(to > position);
+        tracing::error!(shard = %settings.shard, from = position, to, "damaged part of the log");
+        let (from, end) = (LogPosition(position), LogPosition(to));
+        state.report.quarantined.push(Quarantined { from, to: end });
+        state.end = to;
+    }
+    state.report.erased_bytes =
+        erase::beyond(disk, &mut state.segments, state.end, settings).await?;
+    Ok(())
+}

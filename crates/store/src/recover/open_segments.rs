@@ -1,0 +1,198 @@
+//! Opening the segments that are there and reading their headers.
+//!
+//! Part of recovery. A segment at the end whose header never became whole was being prepared and is
+//! removed; a damaged header anywhere else is replaced by what its first block says. Invariant:
+//! afterwards segments follow each other without a gap.
+
+use crate::block::{BlockHeader, HEADER_LEN, Identity, u32_at};
+use crate::checkpoint::CheckpointHead;
+use crate::error::OpenError;
+use crate::layout::{ShardPaths, segment_start};
+use crate::segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader, Segments};
+use crate::settings::Settings;
+use base::LogPosition;
+use rt::{Disk, File, OpenMode};
+use std::path::Path;
+use std::rc::Rc;
+
+pub(super) struct Opened<F> {
+    pub(super) segments: Segments<F>,
+    pub(super) secret: Option<u32>,
+    pub(super) next_generation: u32,
+}
+
+struct Candidate<F> {
+    start: u64,
+    size: u64,
+    file: F,
+    header: Option<SegmentHeader>,
+}
+
+/// Opens all segments of a shard. The segment length is that of the segments that are there.
+pub(super) async fn open<D: Disk>(
+    disk: &D,
+    settings: &mut Settings,
+    paths: &ShardPaths,
+    checkpoint: Option<&CheckpointHead>,
+) -> Result<Opened<D::File>, OpenError> {
+    let mut candidates = read_headers(disk, settings, paths).await?;
+    if let Some(header) = candidates.iter().find_map(|candidate| candidate.header) {
+        settings.segment_bytes = header.segment_bytes;
+    }
+    let secret = checkpoint.map(|head| head.secret);
+    let secret = secret.or(candidates.iter().find_map(|c| c.header.map(|h| h.secret)));
+    let mut generations = Vec::new();
+    for candidate in &candidates {
+        generations.push(match (candidate.header, secret) {
+            (Some(header), _) => Some(header.generation),
+            (None, Some(secret)) => first_block_generation(settings, candidate, secret)
+                .await
+                .map_err(|source| OpenError::io("read of a segment", &paths.commit_log, source))?,
+            (None, None) => None,
+        });
+    }
+    // Segments at the end that never became whole were being prepared.
+    let durable = checkpoint.map_or(0, |head| head.durable);
+    let unfinished = |start: u64| start + settings.block_align as u64 >= durable;
+    while generations.last().is_some_and(Option::is_none)
+        && candidates.last().is_some_and(|last| unfinished(last.start))
+    {
+        generations.pop();
+        let unfinished = candidates.pop().expect("one generation each");
+        let path = paths.segment(unfinished.start);
+        drop(unfinished.file);
+        disk.remove(&path)
+            .await
+            .map_err(|source| OpenError::io("removal", &path, source))?;
+    }
+    let next_generation = generations
+        .iter()
+        .flatten()
+        .max()
+        .map_or(1, |newest| newest + 1);
+    let mut segments = Segments::new(settings.segment_bytes);
+    let mut expected = candidates.first().map_or(0, |candidate| candidate.start);
+    for (candidate, generation) in candidates.into_iter().zip(generations) {
+        if candidate.start != expected {
+            let dir = paths.commit_log.clone();
+            return Err(OpenError::MissingSegment {
+                dir,
+                position: expected,
+            });
+        }
+        expected += settings.segment_bytes;
+        let align = settings.block_align as u64;
+        let size = candidate.size.min(settings.segment_bytes);
+        segments.push(Segment {
+            start: candidate.start,
+            end: expected,
+            generation: generation.unwrap_or(0),
+            file: Rc::new(candidate.file),
+            zeroed_to: candidate.start + (size - size % align).max(align),
+        });
+    }
+    Ok(Opened {
+        segments,
+        secret,
+        next_generation,
+    })
+}
+
+async fn read_headers<D: Disk>(
+    disk: &D,
+    settings: &Settings,
+    paths: &ShardPaths,
+) -> Result<Vec<Candidate<D::File>>, OpenError> {
+    let dir = &paths.commit_log;
+    let names = disk
+        .list(dir)
+        .await
+        .map_err(|source| OpenError::io("list", dir, source))?;
+    let mut candidates = Vec::new();
+    for start in names.iter().filter_map(|entry| segment_start(&entry.name)) {
+        let path = paths.segment(start);
+        let failed = |source| OpenError::io("open of a segment", &path, source);
+        let file = disk
+            .open(&path, OpenMode::ReadWrite)
+            .await
+            .map_err(failed)?;
+        if !settings.block_align.is_multiple_of(file.alignment()) {
+            let reason = format!(
+                "the device wants writes aligned to {} bytes, the store was made for {}",
+                file.alignment(),
+                settings.block_align
+            );
+            return Err(OpenError::ForeignSegment { path, reason });
+        }
+        let size = file.size().await.map_err(failed)?;
+        let bytes = file.read_at(0, SEGMENT_HEADER_LEN).await.map_err(failed)?;
+        let header = SegmentHeader::decode(&bytes);
+        if let Some(header) = &header {
+            check(header, settings, start, &path)?;
+        }
+        candidates.push(Candidate {
+            start,
+            size,
+            file,
+            header,
+        });
+    }
+    Ok(candidates)
+}
+
+fn check(
+    header: &SegmentHeader,
+    settings: &Settings,
+    start: u64,
+    path: &Path,
+) -> Result<(), OpenError> {
+    let foreign = |reason| {
+        Err(OpenError::ForeignSegment {
+            path: path.to_owned(),
+            reason,
+        })
+    };
+    if header.shard != settings.shard {
+        return foreign(format!("the segment belongs to shard {}", header.shard));
+    }
+    if header.start != start {
+        return foreign(format!("the segment was made as position {}", header.start));
+    }
+    if header.block_align as usize != settings.block_align {
+        return foreign(format!(
+            "its blocks are aligned to {} bytes",
+            header.block_align
+        ));
+    }
+    Ok(())
+}
+
+/// The generation that the first block of a segment carries, when that block is good.
+async fn first_block_generation<F: File>(
+    settings: &Settings,
+    candidate: &Candidate<F>,
+    secret: u32,
+) -> std::io::Result<Option<u32>> {
+    let first = settings.block_align as u64;
+    let head = candidate.file.read_at(first, HEADER_LEN).await?;
+    if head.len() < HEADER_LEN {
+        return Ok(None);
+    }
+    let identity = Identity {
+        shard: settings.shard,
+        generation: u32_at(&head, 8),
+        secret,
+    };
+    let position = LogPosition(candidate.start + first);
+    let Some(header) = BlockHeader::peek(identity, position, &head) else {
+        return Ok(None);
+    };
+    let len = HEADER_LEN + header.payload_len as usize;
+    if len as u64 > candidate.size {
+        return Ok(None);
+    }
+    let block = candidate.file.read_at(first, len).await?;
+    Ok(header
+        .verify(identity, &block)
+        .then_some(identity.generation))
+}

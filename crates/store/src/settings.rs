@@ -1,0 +1,171 @@
+//! Settings of one shard's store, already translated from configuration keys.
+//!
+//! Owned by whoever opens the shard. The store does not know configuration keys; each number here
+//! has one unit and one meaning. Invariant: [`Settings::check`] accepts before a file is touched.
+
+use base::ShardId;
+use std::path::PathBuf;
+
+/// What an acknowledgement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    /// Written and synced: it survives a power cut (`SYNC_FLUSH`).
+    Sync,
+    /// Appended in memory within a bounded window; written at once, synced now and then
+    /// (`ASYNC_FLUSH`).
+    Async,
+}
+
+/// Settings of one shard's store.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The store's root; the shard lives in `shard-NNN` below it.
+    pub dir: PathBuf,
+    /// Which shard this is.
+    pub shard: ShardId,
+    /// How many shards the store has; fixed when it is made.
+    pub shard_count: u16,
+    /// Alignment of log blocks in bytes; fixed when the store is made. 4,096 keeps a torn physical
+    /// sector from reaching a neighbour that is already durable.
+    pub block_align: usize,
+    /// Length of a log segment in bytes.
+    pub segment_bytes: u64,
+    /// Length of a full log block in bytes; a larger record gets a block of its own.
+    pub block_bytes: usize,
+    /// Longest record that is accepted, in bytes.
+    pub record_len_max: usize,
+    /// What an acknowledgement waits for.
+    pub flush: FlushMode,
+    /// Appended and not yet written bytes at which [`crate::ShardStore::has_room`] turns false.
+    /// At twice this length appends are refused.
+    pub unflushed_bytes_max: usize,
+    /// Memory for the newest blocks of the log, in bytes.
+    pub tail_cache_bytes: usize,
+    /// Memory for old blocks that were read, in bytes.
+    pub cold_cache_bytes: usize,
+    /// Memory for pages of the queue index, in bytes.
+    pub index_cache_bytes: usize,
+    /// Writes of log blocks under way at once.
+    pub writes_max: usize,
+    /// How many segments may be prepared beyond the one in use.
+    pub segments_ahead: usize,
+    /// How far the log is written with zeros ahead of the append position, in bytes.
+    pub zero_ahead_bytes: u64,
+    /// How much is zeroed before the store opens, and in each step after, in bytes.
+    pub zero_step_bytes: u64,
+    /// Log bytes between two checkpoints.
+    pub checkpoint_bytes: u64,
+    /// Longest time between two syncs in asynchronous mode, in milliseconds.
+    pub async_flush_interval_ms: u64,
+    /// Written and unsynced bytes at which asynchronous mode syncs early.
+    pub async_flush_bytes: u64,
+    /// How long a block that is not full may gather in asynchronous mode, in microseconds.
+    pub async_gather_us: u64,
+    /// Pages of 4 KiB in one file of the queue index.
+    pub index_file_pages: u32,
+    /// Pause before space is asked for again when the file system is full, in milliseconds.
+    pub no_space_retry_ms: u64,
+}
+
+impl Settings {
+    /// Settings for production; `dir` and the shard have no default.
+    pub fn new(dir: PathBuf, shard: ShardId, shard_count: u16) -> Self {
+        const MIB: u64 = 1 << 20;
+        Self {
+            dir,
+            shard,
+            shard_count,
+            block_align: 4_096,
+            segment_bytes: 1 << 30,
+            block_bytes: 128 << 10,
+            record_len_max: (4 << 20) + (128 << 10),
+            flush: FlushMode::Async,
+            unflushed_bytes_max: 16 << 20,
+            tail_cache_bytes: 32 << 20,
+            cold_cache_bytes: 4 << 20,
+            index_cache_bytes: 4 << 20,
+            writes_max: 4,
+            segments_ahead: 1,
+            zero_ahead_bytes: 64 * MIB,
+            zero_step_bytes: 16 * MIB,
+            checkpoint_bytes: 128 * MIB,
+            async_flush_interval_ms: 500,
+            async_flush_bytes: 16 * MIB,
+            async_gather_us: 1_000,
+            index_file_pages: 16_384,
+            no_space_retry_ms: 200,
+        }
+    }
+
+    /// Small lengths for tests: many segments, blocks and checkpoints with little data.
+    pub fn small(dir: PathBuf, shard: ShardId, shard_count: u16) -> Self {
+        Self {
+            block_align: 512,
+            segment_bytes: 64 << 10,
+            block_bytes: 4 << 10,
+            record_len_max: 32 << 10,
+            unflushed_bytes_max: 64 << 10,
+            tail_cache_bytes: 32 << 10,
+            cold_cache_bytes: 16 << 10,
+            index_cache_bytes: 16 << 10,
+            segments_ahead: 3,
+            zero_ahead_bytes: 128 << 10,
+            zero_step_bytes: 16 << 10,
+            checkpoint_bytes: 96 << 10,
+            async_flush_interval_ms: 20,
+            async_flush_bytes: 32 << 10,
+            index_file_pages: 8,
+            ..Self::new(dir, shard, shard_count)
+        }
+    }
+
+    /// Whether the numbers fit together.
+    ///
+    /// # Errors
+    /// A sentence that names the number that does not fit.
+    pub fn check(&self) -> Result<(), String> {
+        let align = self.block_align as u64;
+        let largest = (self.record_len_max + crate::block::HEADER_LEN + crate::record::TAG_LEN)
+            .next_multiple_of(self.block_align) as u64;
+        let room = self.segment_bytes.saturating_sub(2 * align);
+        let rules = [
+            (
+                self.block_align.is_power_of_two() && (512..=4_096).contains(&self.block_align),
+                "block alignment must be a power of two from 512 to 4096",
+            ),
+            (
+                self.block_bytes.is_multiple_of(self.block_align) && self.block_bytes > 0,
+                "block length must be a multiple of its alignment",
+            ),
+            (
+                self.block_bytes / self.block_align <= crate::consume_queue::BLOCK_BACK_MAX,
+                "block length must be at most 4095 times its alignment",
+            ),
+            (
+                self.segment_bytes.is_multiple_of(align),
+                "segment length must be a multiple of the block alignment",
+            ),
+            (
+                largest <= room && self.block_bytes as u64 <= room,
+                "segment must hold the longest record",
+            ),
+            (
+                self.record_len_max < 1 << 31,
+                "longest record must be below 2 GiB",
+            ),
+            (
+                self.zero_step_bytes >= 2 * align && self.zero_step_bytes.is_multiple_of(align),
+                "zeroing step must be a multiple of the block alignment, at least two blocks",
+            ),
+            (
+                self.shard.as_u16() < self.shard_count && self.writes_max > 0,
+                "shard must be below the shard count, and a write must be allowed",
+            ),
+            (self.index_file_pages > 0, "an index file must hold a page"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            None => Ok(()),
+            Some((_, rule)) => Err((*rule).to_owned()),
+        }
+    }
+}

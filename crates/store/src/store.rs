@@ -1,0 +1,603 @@
+//! One shard's store: the public face of log, queues, recovery and reads. Answers to Java's
+//! `DefaultMessageStore`.
+//!
+//! Owned by the shard; a clone is another handle to the same store. What must hold:
+//! `min <= durable <= written <= appended`; consumers see a message only once it may be
+//! acknowledged; after a fence nothing more is acknowledged.
+
+use crate::append::{AppendReceipt, MessagePlace};
+use crate::checkpointer::checkpoint_task;
+use crate::cold::ColdCache;
+use crate::commit_log::CommitLog;
+use crate::consume_queue::page_io::PageFiles;
+use crate::consume_queue::pages::Pages;
+use crate::consume_queue::{Queue, QueueRef, QueueTable};
+use crate::error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
+use crate::flush::{sync_task, write_task};
+use crate::layout::{ShardPaths, prepare_root_on};
+use crate::read::{GetResult, ReadLimits, TailRead};
+use crate::record::RecordKind;
+use crate::recover::{Recovered, State, recover};
+use crate::search::Boundary;
+use crate::settings::{FlushMode, Settings};
+use crate::stats::{Counters, StoreStats};
+use crate::zero_ahead::{is_full, zero_task};
+use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
+use rt::sync::{Event, Gate};
+use rt::{Class, Disk, Rt};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Gives the metadata that a checkpoint carries. See [`ShardStore::set_snapshot_source`].
+pub type SnapshotSource = dyn Fn() -> Vec<(RecordKind, Vec<u8>)>;
+
+/// Everything of one shard's store, shared by its tasks.
+pub(crate) struct Inner<R: Rt> {
+    pub(crate) rt: R,
+    pub(crate) settings: Settings,
+    pub(crate) paths: ShardPaths,
+    pub(crate) log: RefCell<CommitLog<R::Disk>>,
+    pub(crate) queues: RefCell<QueueTable>,
+    pub(crate) pages: RefCell<Pages>,
+    pub(crate) page_files: PageFiles<R::Disk>,
+    pub(crate) cold: RefCell<ColdCache>,
+    /// Messages that are not durable yet, in log order: end and queue. Bounded by what may wait.
+    pub(crate) pending: RefCell<VecDeque<(u64, QueueRef)>>,
+    pub(crate) arrivals: RefCell<Vec<QueueRef>>,
+    pub(crate) snapshot_source: RefCell<Option<Rc<SnapshotSource>>>,
+    pub(crate) counters: Counters,
+    pub(crate) fenced: RefCell<Option<FenceReason>>,
+    /// The file system is full: bytes available and needed.
+    pub(crate) no_space: Cell<Option<(u64, u64)>>,
+    pub(crate) closing: Cell<bool>,
+    pub(crate) tasks: Rc<Gate>,
+    /// Something may have to be written.
+    pub(crate) work: Event,
+    /// The written position moved, or a sync is wanted.
+    pub(crate) written: Event,
+    pub(crate) progress: Event,
+    pub(crate) room: Event,
+    pub(crate) arrived: Event,
+    pub(crate) zero_wanted: Event,
+    pub(crate) checkpoint_wanted: Event,
+    pub(crate) closed: Event,
+    /// The writing task waits for an append, and whether only for a full block.
+    pub(crate) writer_waits: Cell<bool>,
+    pub(crate) writer_gathers: Cell<bool>,
+    /// What the running or last sync covers.
+    pub(crate) sync_target: Cell<u64>,
+    /// Somebody needs everything before this durable, whatever the mode.
+    pub(crate) sync_wanted: Cell<u64>,
+    pub(crate) next_generation: Cell<u32>,
+    pub(crate) first_start: u64,
+    pub(crate) checkpoint_sequence: Cell<u64>,
+    pub(crate) checkpoint_position: Cell<u64>,
+}
+
+/// See the module.
+pub struct ShardStore<R: Rt>(Rc<Inner<R>>);
+
+impl<R: Rt> Clone for ShardStore<R> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<R: Rt> std::fmt::Debug for ShardStore<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardStore")
+            .field("shard", &self.0.settings.shard)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Rt> ShardStore<R> {
+    /// Opens a shard's store, making it when it is not there, and recovers what is. Done when
+    /// messages can be appended.
+    ///
+    /// # Errors
+    /// Settings that do not fit together, a store of another layout, a directory that cannot be
+    /// written, no space, or a failing disk.
+    pub async fn open(rt: R, mut settings: Settings) -> Result<(Self, Recovered), OpenError> {
+        let (disk, root) = (rt.disk().clone(), settings.dir.clone());
+        let count = settings.shard_count;
+        let layout = prepare_root_on(&disk, &root, count, settings.block_align).await?;
+        settings.block_align = layout.block_align;
+        settings.check().map_err(OpenError::Settings)?;
+        let paths = ShardPaths::new(&root, settings.shard);
+        make_directories(&disk, &root, &paths).await?;
+        let page_files = PageFiles::new(disk.clone(), paths.clone(), settings.index_file_pages);
+        let secret = rt.random_u64() as u32;
+        let state = recover(&disk, &mut settings, &paths, &page_files, secret).await?;
+        settings.check().map_err(OpenError::Settings)?;
+        let (inner, recovered) = Inner::new(rt, settings, paths, page_files, state);
+        let inner = Rc::new(inner);
+        inner.prepare_first_room().await?;
+        inner.start_tasks();
+        Ok((Self(inner), recovered))
+    }
+
+    /// The queue of a topic, when it is known here.
+    pub fn queue(&self, topic: &str, queue: QueueId) -> Option<QueueRef> {
+        self.0.queues.borrow().find(topic, queue)
+    }
+
+    /// The queue of a topic, known from now on. An empty queue leaves nothing on disk.
+    pub fn queue_or_create(&self, topic: &str, queue: QueueId) -> QueueRef {
+        self.0.queues.borrow_mut().find_or_create(topic, queue)
+    }
+
+    /// Appends a stored message of exactly `len` bytes that `encode` writes for its place.
+    ///
+    /// # Errors
+    /// Nothing was appended; the variant says why.
+    pub fn append_with(
+        &self,
+        queue: QueueRef,
+        len: usize,
+        tags_code: i64,
+        encode: impl FnOnce(&mut [u8], MessagePlace),
+    ) -> Result<AppendReceipt, AppendError> {
+        self.0.append_message(queue, len, tags_code, encode)
+    }
+
+    /// Appends a metadata record. Its effect must be visible in what the snapshot source gives as
+    /// soon as this returns. Gives the record's end.
+    ///
+    /// # Errors
+    /// Nothing was appended; the variant says why.
+    ///
+    /// # Panics
+    /// When the kind is one of the store's own.
+    pub fn append_record(
+        &self,
+        kind: RecordKind,
+        payload: &[u8],
+    ) -> Result<LogPosition, AppendError> {
+        assert!(kind < RecordKind::RESERVED, "the kind is free for use");
+        self.0.append_internal(kind, payload)
+    }
+
+    /// Tells where a checkpoint takes metadata from, so that it needs no older log. It is asked
+    /// without notice and must not call the store; its answer must include every record whose
+    /// append has returned, and applying newer records to it again must change nothing.
+    pub fn set_snapshot_source(&self, source: Box<SnapshotSource>) {
+        self.0.snapshot_source.replace(Some(Rc::from(source)));
+    }
+
+    /// Everything before this may be acknowledged.
+    pub fn acknowledged(&self) -> LogPosition {
+        self.0.acknowledged()
+    }
+
+    /// Everything before this survives a power cut.
+    pub fn durable(&self) -> LogPosition {
+        LogPosition(self.0.log.borrow().durable())
+    }
+
+    /// Happens when [`Self::durable`] moved (and with it, in synchronous mode,
+    /// [`Self::acknowledged`]), or when the shard was fenced: once per group commit. In asynchronous
+    /// mode an append is acknowledged when it returns, and nothing happens for it.
+    pub fn progress(&self) -> &Event {
+        &self.0.progress
+    }
+
+    /// Why the shard takes no more writes, when it does not.
+    pub fn fenced(&self) -> Option<FenceReason> {
+        self.0.fenced.borrow().clone()
+    }
+
+    /// Completes when everything before `end` may be acknowledged.
+    ///
+    /// # Errors
+    /// The shard was fenced or closed before; whether the record survives is unknown.
+    pub async fn wait_acknowledged(&self, end: LogPosition) -> Result<(), FlushError> {
+        loop {
+            let seen = self.0.progress.count();
+            if self.acknowledged() >= end {
+                return Ok(());
+            }
+            if let Some(reason) = self.fenced() {
+                return Err(FlushError::Fenced(reason));
+            }
+            self.0.progress.wait_past(seen).await;
+        }
+    }
+
+    /// Whether more should be read from producers. Turns false before appends are refused; stays
+    /// true where waiting would not help (full disk, fence), so that refusals reach the producers.
+    pub fn has_room(&self) -> bool {
+        self.0.has_room()
+    }
+
+    /// Completes when there is room.
+    pub async fn wait_room(&self) {
+        loop {
+            let seen = self.0.room.count();
+            if self.0.has_room() {
+                return;
+            }
+            self.0.room.wait_past(seen).await;
+        }
+    }
+
+    /// First offset of a queue.
+    pub fn min_offset(&self, queue: QueueRef) -> QueueOffset {
+        QueueOffset(
+            self.0
+                .queues
+                .borrow()
+                .get(queue)
+                .map_or(0, |queue| queue.min),
+        )
+    }
+
+    /// The offset after the last message that consumers see.
+    pub fn max_offset(&self, queue: QueueRef) -> QueueOffset {
+        QueueOffset(
+            self.0
+                .queues
+                .borrow()
+                .get(queue)
+                .map_or(0, |queue| queue.visible),
+        )
+    }
+
+    /// Queues in which consumers see more than at the last call, each once.
+    pub fn take_arrivals(&self) -> Vec<QueueRef> {
+        let arrivals = self.0.arrivals.take();
+        let mut queues = self.0.queues.borrow_mut();
+        for reference in &arrivals {
+            if let Some(queue) = queues.get_mut(*reference) {
+                queue.arrived = false;
+            }
+        }
+        arrivals
+    }
+
+    /// Happens when [`Self::take_arrivals`] is no longer empty.
+    pub fn arrived(&self) -> &Event {
+        &self.0.arrived
+    }
+
+    /// Reads messages that are in memory, appending them to `out`. `accept` is asked with the tags
+    /// code of each message, once, in order.
+    pub fn read_tail(
+        &self,
+        queue: QueueRef,
+        from: QueueOffset,
+        limits: ReadLimits,
+        accept: &mut dyn FnMut(i64) -> bool,
+        out: &mut Vec<u8>,
+    ) -> TailRead {
+        self.0.read_tail(queue, from, limits, accept, out)
+    }
+
+    /// Reads messages from wherever they lie, appending them to `out`. After an error `out` may
+    /// hold messages that no result tells of.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn read(
+        &self,
+        queue: QueueRef,
+        from: QueueOffset,
+        limits: ReadLimits,
+        accept: &mut dyn FnMut(i64) -> bool,
+        out: &mut Vec<u8>,
+    ) -> Result<GetResult, ReadError> {
+        self.0.read(queue, from, limits, accept, out).await
+    }
+
+    /// The stored message at a physical offset; `None` when no visible message starts there.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn read_message(&self, at: PhyOffset) -> Result<Option<Vec<u8>>, ReadError> {
+        self.0.read_message(at).await
+    }
+
+    /// When the message at an offset was taken, in milliseconds since the epoch; `None` when there
+    /// is no such message.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn store_timestamp_at(
+        &self,
+        queue: QueueRef,
+        offset: QueueOffset,
+    ) -> Result<Option<i64>, ReadError> {
+        self.0.store_timestamp_at(queue, offset).await
+    }
+
+    /// The offset that belongs to a store time.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn offset_by_time(
+        &self,
+        queue: QueueRef,
+        timestamp_ms: i64,
+        boundary: Boundary,
+    ) -> Result<QueueOffset, ReadError> {
+        self.0.offset_by_time(queue, timestamp_ms, boundary).await
+    }
+
+    /// All queues that ever had a message here: topic, queue, first offset and the one after the
+    /// last visible.
+    pub fn queues_present(&self) -> Vec<(Rc<str>, QueueId, QueueOffset, QueueOffset)> {
+        let queues = self.0.queues.borrow();
+        let present = queues.iter().filter(|queue| queue.next > 0);
+        let row = |q: &Queue| {
+            (
+                Rc::clone(&q.topic),
+                q.queue,
+                QueueOffset(q.min),
+                QueueOffset(q.visible),
+            )
+        };
+        present.map(row).collect()
+    }
+
+    /// Names of topics that have messages here, each once, sorted.
+    pub fn topics_present(&self) -> Vec<Rc<str>> {
+        let mut topics: Vec<_> = self.queues_present().into_iter().map(|row| row.0).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
+    /// Deletes a queue: its offsets start again at 0. Gives the end of the record that says so,
+    /// `None` when there is no such queue.
+    ///
+    /// # Errors
+    /// The record could not be appended; the queue is as it was.
+    pub fn delete_queue(
+        &self,
+        topic: &str,
+        queue: QueueId,
+    ) -> Result<Option<LogPosition>, AppendError> {
+        self.0.delete_queue(topic, queue)
+    }
+
+    /// Counters and gauges.
+    pub fn stats(&self) -> StoreStats {
+        let log = self.0.log.borrow();
+        StoreStats {
+            queues: self.0.queues.borrow().len() as u64,
+            tail_cache_bytes: log.tail.bytes() as u64,
+            start: log.segments.start(),
+            appended: log.appended(),
+            written: log.written(),
+            durable: log.durable(),
+            frontier: log.segments.frontier(),
+            ..self.0.counters.copy()
+        }
+    }
+
+    /// Writes and syncs everything, takes a checkpoint and stops. Appends are refused from now on;
+    /// reads go on.
+    ///
+    /// # Errors
+    /// The shard was fenced, or is by this: not everything may survive.
+    pub async fn close(&self) -> Result<(), FlushError> {
+        let inner = &self.0;
+        if inner.closing.replace(true) {
+            inner.tasks.empty().await;
+            return inner.fenced_or_ok();
+        }
+        inner.wake_all();
+        inner.tasks.empty().await;
+        inner.fenced_or_ok()?;
+        if let Err(error) = inner.checkpoint().await {
+            // The log holds everything; only the next start takes longer.
+            tracing::warn!(shard = %inner.settings.shard, %error, "no checkpoint at the end");
+        }
+        inner.progress.notify();
+        inner.fenced_or_ok()
+    }
+}
+
+async fn make_directories<D: Disk>(
+    disk: &D,
+    root: &std::path::Path,
+    paths: &ShardPaths,
+) -> Result<(), OpenError> {
+    for dir in [&paths.commit_log, &paths.index] {
+        let failed = |source| OpenError::io("creation of a directory", dir, source);
+        disk.create_dir_all(dir).await.map_err(failed)?;
+    }
+    for dir in [root, &paths.shard] {
+        let failed = |source| OpenError::io("sync of a directory", dir, source);
+        disk.sync_dir(dir).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+impl<R: Rt> Inner<R> {
+    fn new(
+        rt: R,
+        settings: Settings,
+        paths: ShardPaths,
+        page_files: PageFiles<R::Disk>,
+        state: State<R::Disk>,
+    ) -> (Self, Recovered) {
+        let first_start = state.segments.start();
+        let disk = rt.disk().clone();
+        let log = CommitLog::new(disk, &settings, state.secret, state.segments, state.end);
+        let recovered = Recovered {
+            records: state.records,
+            report: state.report,
+        };
+        let inner = Self {
+            log: RefCell::new(log),
+            queues: RefCell::new(state.queues),
+            pages: RefCell::new(state.pages),
+            cold: RefCell::new(ColdCache::new(settings.cold_cache_bytes)),
+            rt,
+            settings,
+            paths,
+            page_files,
+            pending: RefCell::default(),
+            arrivals: RefCell::default(),
+            snapshot_source: RefCell::default(),
+            counters: Counters::default(),
+            fenced: RefCell::default(),
+            no_space: Cell::new(None),
+            closing: Cell::new(false),
+            tasks: Rc::default(),
+            work: Event::new(),
+            written: Event::new(),
+            progress: Event::new(),
+            room: Event::new(),
+            arrived: Event::new(),
+            zero_wanted: Event::new(),
+            checkpoint_wanted: Event::new(),
+            closed: Event::new(),
+            writer_waits: Cell::new(false),
+            writer_gathers: Cell::new(false),
+            sync_target: Cell::new(state.end),
+            sync_wanted: Cell::new(0),
+            next_generation: Cell::new(state.next_generation),
+            first_start,
+            checkpoint_sequence: Cell::new(state.checkpoint_sequence),
+            checkpoint_position: Cell::new(state.checkpoint_position),
+        };
+        (inner, recovered)
+    }
+
+    /// Zeroes so much that the first appends have room.
+    async fn prepare_first_room(&self) -> Result<(), OpenError> {
+        let enough = self.room_kept();
+        loop {
+            let (frontier, sealed) = {
+                let log = self.log.borrow();
+                (log.segments.frontier(), log.sealed())
+            };
+            if frontier >= sealed + enough {
+                return Ok(());
+            }
+            match self.zero_step().await {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => {
+                    let space = self.rt.disk().space(&self.paths.commit_log).await;
+                    let available = space.map_or(0, |space| space.available);
+                    if frontier == 0 {
+                        let path = self.paths.commit_log.clone();
+                        return Err(OpenError::NoSpace { path, available });
+                    }
+                    // There is a log to read; appends are refused until there is space.
+                    self.no_space
+                        .set(Some((available, self.settings.zero_step_bytes)));
+                    return Ok(());
+                }
+                Err(source) => {
+                    let path = &self.paths.commit_log;
+                    return Err(OpenError::io("preparing the log", path, source));
+                }
+            }
+        }
+    }
+
+    /// Zeroed room that is kept free before producers are held back, in bytes.
+    fn room_kept(&self) -> u64 {
+        let settings = &self.settings;
+        let wanted = (settings.record_len_max + settings.block_bytes) as u64;
+        wanted.min(settings.zero_ahead_bytes / 2)
+    }
+
+    fn start_tasks(self: &Rc<Self>) {
+        self.start(Class::Flush, write_task(Rc::clone(self)));
+        self.start(Class::Flush, sync_task(Rc::clone(self)));
+        self.start(Class::Housekeeping, zero_task(Rc::clone(self)));
+        self.start(Class::Housekeeping, checkpoint_task(Rc::clone(self)));
+    }
+
+    fn start(&self, class: Class, task: impl Future<Output = ()> + 'static) {
+        let pass = self.tasks.enter();
+        self.rt.spawn(class, async move {
+            task.await;
+            drop(pass);
+        });
+    }
+
+    pub(crate) fn acknowledged(&self) -> LogPosition {
+        let log = self.log.borrow();
+        assert!(log.durable() <= log.written() && log.segments.start() <= log.durable());
+        LogPosition(match self.settings.flush {
+            FlushMode::Sync => log.durable(),
+            FlushMode::Async => log.appended().max(log.durable()),
+        })
+    }
+
+    fn has_room(&self) -> bool {
+        if self.fenced.borrow().is_some() || self.closing.get() {
+            return true;
+        }
+        let log = self.log.borrow();
+        let zeroed = log.segments.frontier() >= log.sealed() + self.room_kept();
+        let kept_up = self.waiting_bytes(&log) <= self.settings.unflushed_bytes_max as u64;
+        if !zeroed {
+            self.zero_wanted.notify();
+        }
+        kept_up && (zeroed || self.no_space.get().is_some())
+    }
+
+    /// Bytes that wait for the disk: to be synced in synchronous mode, else to be written. What is
+    /// written and not synced is bounded as well, at a larger length.
+    pub(crate) fn waiting_bytes(&self, log: &CommitLog<R::Disk>) -> u64 {
+        let unsynced = log.appended().saturating_sub(log.durable());
+        match self.settings.flush {
+            FlushMode::Sync => unsynced,
+            FlushMode::Async => {
+                let allowed = 8 * self.settings.async_flush_bytes;
+                log.unwritten().max(unsynced.saturating_sub(allowed))
+            }
+        }
+    }
+
+    /// A message more of `queue` may be seen by consumers.
+    pub(crate) fn became_visible(&self, queue: &mut Queue, reference: QueueRef) {
+        queue.visible += 1;
+        assert!(queue.min <= queue.visible && queue.visible <= queue.next);
+        if !queue.arrived {
+            queue.arrived = true;
+            let mut arrivals = self.arrivals.borrow_mut();
+            arrivals.push(reference);
+            if arrivals.len() == 1 {
+                self.arrived.notify();
+            }
+        }
+    }
+
+    /// Stops all writing for good.
+    pub(crate) fn fence(&self, reason: FenceReason) {
+        if self.fenced.borrow().is_none() {
+            tracing::error!(shard = %self.settings.shard, %reason, "shard fenced");
+            self.fenced.replace(Some(reason));
+        }
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        for event in [
+            &self.work,
+            &self.written,
+            &self.progress,
+            &self.room,
+            &self.zero_wanted,
+            &self.checkpoint_wanted,
+            &self.closed,
+        ] {
+            event.notify();
+        }
+    }
+
+    fn fenced_or_ok(&self) -> Result<(), FlushError> {
+        match self.fenced.borrow().as_ref() {
+            Some(reason) => Err(FlushError::Fenced(reason.clone())),
+            None => Ok(()),
+        }
+    }
+}

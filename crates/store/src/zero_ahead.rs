@@ -1,0 +1,191 @@
+//! Writes zeros ahead of the log, so that an acknowledgement never pays for a file that grows.
+//!
+//! Owned by the shard; a task of low priority. Invariant: a segment is used only when its header,
+//! its zeros up to the frontier and its name are synced; a full disk is noticed here, before a log
+//! write could fail.
+
+use crate::error::FenceReason;
+use crate::segment::{Segment, SegmentHeader};
+use crate::stats::add;
+use crate::store::Inner;
+use crate::wait::first_of;
+use rt::{Disk, File, IoBuf, OpenMode, Rt};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+const CHUNK_LEN: usize = 512 << 10;
+
+/// Keeps the frontier ahead of the log until the store closes.
+pub(crate) async fn zero_task<R: Rt>(inner: Rc<Inner<R>>) {
+    while !inner.closing.get() && inner.fenced.borrow().is_none() {
+        let seen = inner.zero_wanted.count();
+        if !inner.wants_zeros() {
+            inner.zero_wanted.wait_past(seen).await;
+            continue;
+        }
+        while inner.can_zero_more() && !inner.closing.get() {
+            match inner.zero_step().await {
+                Ok(()) => {
+                    inner.no_space.set(None);
+                    inner.room.notify();
+                }
+                Err(error) if is_full(&error) => {
+                    inner.disk_is_full().await;
+                    break;
+                }
+                Err(error) => {
+                    let position = inner.log.borrow().segments.frontier();
+                    inner.fence(FenceReason::Prepare {
+                        position,
+                        error: error.to_string(),
+                    });
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the file system has no room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+impl<R: Rt> Inner<R> {
+    /// Whether so little is zeroed that the task has to work.
+    pub(crate) fn wants_zeros(&self) -> bool {
+        let settings = &self.settings;
+        let low = settings
+            .zero_ahead_bytes
+            .saturating_sub(settings.zero_step_bytes)
+            .max(1);
+        let log = self.log.borrow();
+        log.segments.frontier() < log.sealed() + low && self.may_zero(&log)
+    }
+
+    fn can_zero_more(&self) -> bool {
+        let log = self.log.borrow();
+        log.segments.frontier() < log.sealed() + self.settings.zero_ahead_bytes
+            && self.may_zero(&log)
+    }
+
+    /// Whether the limit of prepared segments allows more.
+    fn may_zero(&self, log: &crate::commit_log::CommitLog<R::Disk>) -> bool {
+        let Some(last) = log.segments.last() else {
+            return true;
+        };
+        let ahead = last
+            .start
+            .saturating_sub(log.sealed())
+            .div_ceil(self.settings.segment_bytes);
+        last.zeroed_to < last.end || ahead < self.settings.segments_ahead as u64
+    }
+
+    async fn disk_is_full(&self) {
+        let available = self.rt.disk().space(&self.paths.commit_log).await;
+        let available = available.map_or(0, |space| space.available);
+        if self.no_space.get().is_none() {
+            let needed = self.settings.zero_step_bytes;
+            tracing::warn!(shard = %self.settings.shard, available, needed, "disk full");
+        }
+        self.no_space
+            .set(Some((available, self.settings.zero_step_bytes)));
+        self.room.notify();
+        let pause = Duration::from_millis(self.settings.no_space_retry_ms);
+        first_of(self.closed.wait(), self.rt.sleep(pause)).await;
+    }
+
+    /// Zeroes one step more: the rest of the last segment, or the start of a new one.
+    pub(crate) async fn zero_step(&self) -> io::Result<()> {
+        let step = self.settings.zero_step_bytes;
+        let space = self.rt.disk().space(&self.paths.commit_log).await?;
+        if space.available < step {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let last = {
+            let log = self.log.borrow();
+            let last = log.segments.last();
+            last.map(|s| (Rc::clone(&s.file), s.start, s.zeroed_to, s.end))
+        };
+        match last {
+            Some((file, start, from, end)) if from < end => {
+                let to = (from + step).min(end);
+                self.zero(&file, from - start, to - start).await?;
+                file.datasync().await?;
+                let mut log = self.log.borrow_mut();
+                let segment = log.segments.last_mut().expect("it was there");
+                assert_eq!(segment.zeroed_to, from, "one task zeroes");
+                segment.zeroed_to = to;
+                Ok(())
+            }
+            other => {
+                let start = other.map_or(self.first_start, |(_, _, _, end)| end);
+                let made = self.new_segment(start).await;
+                if made.is_err() {
+                    // Nothing of it was used; what is left would only take room.
+                    let _ = self.rt.disk().remove(&self.paths.segment(start)).await;
+                }
+                self.log.borrow_mut().segments.push(made?);
+                Ok(())
+            }
+        }
+    }
+
+    async fn new_segment(&self, start: u64) -> io::Result<Segment<<R::Disk as Disk>::File>> {
+        let (disk, settings) = (self.rt.disk(), &self.settings);
+        let path = self.paths.segment(start);
+        let file = disk.open(&path, OpenMode::CreateNew).await?;
+        if !settings.block_align.is_multiple_of(file.alignment()) {
+            let (wants, made) = (file.alignment(), settings.block_align);
+            let text = format!("the device wants writes aligned to {wants} bytes, not {made}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let generation = self.next_generation.replace(self.next_generation.get() + 1);
+        let header = SegmentHeader {
+            shard: settings.shard,
+            generation,
+            secret: self.log.borrow().secret,
+            start,
+            segment_bytes: settings.segment_bytes,
+            block_align: settings.block_align as u32,
+        };
+        let mut buf = disk.alloc(settings.block_align);
+        header.encode(buf.as_bytes_mut());
+        file.write_at(Rc::new(buf), 0).await?;
+        let first = settings.block_align as u64;
+        let to = settings.zero_step_bytes.min(settings.segment_bytes);
+        self.zero(&file, first, to).await?;
+        file.datasync().await?;
+        disk.sync_dir(&self.paths.commit_log).await?;
+        Ok(Segment {
+            start,
+            end: start + settings.segment_bytes,
+            generation,
+            file: Rc::new(file),
+            zeroed_to: start + to,
+        })
+    }
+
+    /// Writes zeros, giving way to everybody else after each chunk.
+    async fn zero(&self, file: &<R::Disk as Disk>::File, mut from: u64, to: u64) -> io::Result<()> {
+        let disk = self.rt.disk();
+        let mut zeros = None;
+        while from < to {
+            let len = (to - from).min(CHUNK_LEN as u64) as usize;
+            let buf = match zeros.take() {
+                Some(buf) if len == CHUNK_LEN => buf,
+                _ => Rc::new(disk.alloc(len)),
+            };
+            file.write_at(Rc::clone(&buf), from).await?;
+            add(&self.counters.zeroed_bytes, len as u64);
+            from += len as u64;
+            zeros = Some(buf);
+            self.rt.yield_now().await;
+        }
+        Ok(())
+    }
+}
