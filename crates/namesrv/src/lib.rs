@@ -18,4 +18,4 @@ mod testing;
 
 pub use kv::KvError;
 pub use server::{ServeError, serve};
-pub use settings::{Limits, Live, Settings};
+pub use settings::{Limits, Settings};

@@ -9,8 +9,9 @@ use crate::budget::Budget;
 use crate::connection::{Budgets, Connection};
 use crate::kv::{KvError, KvStore};
 use crate::route_table::{ConnectionId, Moment, Options, RouteTable};
-use crate::settings::{Limits, Live, Settings};
+use crate::settings::{Limits, Settings};
 use base::HashMap;
+use config::NamesrvConfig;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,8 +60,7 @@ pub enum ServeError {
 pub(crate) struct NameServer {
     started: Instant,
     limits: Limits,
-    shown: Vec<(String, String)>,
-    live: Mutex<Live>,
+    config: Mutex<NamesrvConfig>,
     table: Mutex<RouteTable>,
     kv: KvStore,
 }
@@ -95,12 +95,11 @@ pub async fn serve(
 impl NameServer {
     fn open(settings: &Settings) -> Result<Self, KvError> {
         let path = settings.kv_config_path.clone();
-        let options = table_options(&settings.live, &settings.limits);
+        let options = table_options(&settings.config, &settings.limits);
         Ok(Self {
             started: Instant::now(),
             limits: settings.limits.clone(),
-            shown: settings.shown.clone(),
-            live: Mutex::new(settings.live.clone()),
+            config: Mutex::new(settings.config.clone()),
             table: Mutex::new(RouteTable::new(options)),
             kv: KvStore::open(path, settings.limits.kv_bytes_max)?,
         })
@@ -111,20 +110,16 @@ impl NameServer {
         &self.limits
     }
 
-    /// What may change, as it is now.
-    pub(crate) fn live(&self) -> Live {
-        unpoisoned(&self.live).clone()
+    /// The keys as they are now.
+    pub(crate) fn config(&self) -> NamesrvConfig {
+        unpoisoned(&self.config).clone()
     }
 
-    /// Changes what may change.
-    pub(crate) fn set_live(&self, live: Live) {
-        self.table().set_options(table_options(&live, &self.limits));
-        *unpoisoned(&self.live) = live;
-    }
-
-    /// Keys and values that never change while the server runs.
-    pub(crate) fn shown(&self) -> &[(String, String)] {
-        &self.shown
+    /// Changes keys. The caller answers for their being live.
+    pub(crate) fn set_config(&self, config: NamesrvConfig) {
+        self.table()
+            .set_options(table_options(&config, &self.limits));
+        *unpoisoned(&self.config) = config;
     }
 
     /// The route table. The guard must not live across an await.
@@ -265,10 +260,10 @@ impl Reception {
     }
 }
 
-fn table_options(live: &Live, limits: &Limits) -> Options {
+fn table_options(config: &NamesrvConfig, limits: &Limits) -> Options {
     Options {
-        support_acting_master: live.support_acting_master,
-        delete_topic_with_registration: live.delete_topic_with_broker_registration,
+        support_acting_master: config.support_acting_master,
+        delete_topic_with_registration: config.delete_topic_with_broker_registration,
         addresses_max: limits.addresses_max,
         topics_max: limits.topics_max,
     }

@@ -1,10 +1,11 @@
-//! What the name server is told at its start, and what may change while it runs.
+//! What the name server is told at its start.
 //!
-//! Owned by the caller of `serve`; the live half is owned by the server afterwards. What must
-//! always hold: every bound is finite. Answers to Java's `NamesrvConfig` and, for the connection
-//! bounds, `NettyServerConfig`.
+//! Owned by the caller of `serve`. The keys themselves are declared in `config`, which also says
+//! which of them may change while the server runs. What must always hold: every bound is finite.
+//! Answers to Java's `NamesrvConfig` and, for the connection bounds, `NettyServerConfig`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use config::NamesrvConfig;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,36 +14,12 @@ use std::time::Duration;
 pub struct Settings {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The file of the key-value configuration: `kvConfigPath`.
+    /// The file of the key-value configuration.
     pub kv_config_path: PathBuf,
-    /// What may change while the server runs.
-    pub live: Live,
-    /// Other keys and values that tools are shown, as `key` and `value`: request 319.
-    pub shown: Vec<(String, String)>,
+    /// The keys as they were configured; those that are live may change by request 318.
+    pub config: NamesrvConfig,
     /// Bounds of connections.
     pub limits: Limits,
-}
-
-/// What may change while the server runs, by request 318.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub struct Live {
-    /// `orderMessageEnable`: routes carry the queues of ordered topics.
-    pub order_message: bool,
-    /// `returnOrderTopicConfigToBroker`: so do answers to registrations.
-    pub return_order_topic_config_to_broker: bool,
-    /// `supportActingMaster`: the lowest slave is shown as master of a group that lost its own.
-    pub support_acting_master: bool,
-    /// `enableAllTopicList`: request 206 is served.
-    pub all_topic_list: bool,
-    /// `enableTopicList`: requests 224 and 311 to 313 are served.
-    pub topic_list: bool,
-    /// `needWaitForService`: no routes are given until `wait_seconds_for_service` after the start.
-    pub need_wait_for_service: bool,
-    /// `waitSecondsForService`, in seconds from the start.
-    pub wait_seconds_for_service: u32,
-    /// `deleteTopicWithBrokerRegistration`: registrations remove the topics they do not name.
-    pub delete_topic_with_broker_registration: bool,
 }
 
 /// Bounds of connections and of what is kept.
@@ -72,29 +49,26 @@ pub struct Limits {
     pub scan_interval: Duration,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// Settings after configured keys. `kv_config_path` counts where the configuration names none.
+    pub fn new(config: NamesrvConfig, kv_config_path: PathBuf) -> Self {
+        let kv_config_path = config
+            .kv_config_path
+            .as_ref()
+            .map_or(kv_config_path, PathBuf::from);
+        let limits = Limits {
+            connections_max: config.max_connections,
+            idle: Duration::from_secs(config.server_channel_max_idle_time_seconds),
+            frame: Duration::from_secs(config.frame_deadline_seconds),
+            write: Duration::from_secs(config.write_deadline_seconds),
+            scan_interval: Duration::from_millis(config.scan_not_active_broker_interval_ms),
+            ..Limits::default()
+        };
         Self {
-            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9_876)),
-            kv_config_path: PathBuf::from("namesrv/kvConfig.json"),
-            live: Live::default(),
-            shown: Vec::new(),
-            limits: Limits::default(),
-        }
-    }
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Self {
-            order_message: false,
-            return_order_topic_config_to_broker: true,
-            support_acting_master: false,
-            all_topic_list: true,
-            topic_list: true,
-            need_wait_for_service: false,
-            wait_seconds_for_service: 45,
-            delete_topic_with_broker_registration: false,
+            listen: SocketAddr::new(config.bind_address, config.listen_port),
+            kv_config_path,
+            config,
+            limits,
         }
     }
 }
@@ -114,92 +88,5 @@ impl Default for Limits {
             kv_bytes_max: 16 << 20,
             scan_interval: Duration::from_secs(5),
         }
-    }
-}
-
-impl Live {
-    /// Every live key with its value, sorted.
-    pub(crate) fn entries(&self) -> Vec<(&'static str, String)> {
-        let mut live = self.clone();
-        let keys = KEYS.iter();
-        keys.map(|key| {
-            (
-                *key,
-                live.field(key)
-                    .map(|field| field.show())
-                    .unwrap_or_default(),
-            )
-        })
-        .collect()
-    }
-
-    /// Sets a live key from text; `None` when the key is not live, else whether the value fits.
-    pub(crate) fn set(&mut self, key: &str, value: &str) -> Option<bool> {
-        Some(match self.field(key)? {
-            Field::Flag(flag) => value.parse().map(|parsed| *flag = parsed).is_ok(),
-            Field::Number(number) => value.parse().map(|parsed| *number = parsed).is_ok(),
-        })
-    }
-
-    fn field(&mut self, key: &str) -> Option<Field<'_>> {
-        Some(match key {
-            "orderMessageEnable" => Field::Flag(&mut self.order_message),
-            "returnOrderTopicConfigToBroker" => {
-                Field::Flag(&mut self.return_order_topic_config_to_broker)
-            }
-            "supportActingMaster" => Field::Flag(&mut self.support_acting_master),
-            "enableAllTopicList" => Field::Flag(&mut self.all_topic_list),
-            "enableTopicList" => Field::Flag(&mut self.topic_list),
-            "needWaitForService" => Field::Flag(&mut self.need_wait_for_service),
-            "waitSecondsForService" => Field::Number(&mut self.wait_seconds_for_service),
-            "deleteTopicWithBrokerRegistration" => {
-                Field::Flag(&mut self.delete_topic_with_broker_registration)
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// The live keys, sorted.
-const KEYS: [&str; 8] = [
-    "deleteTopicWithBrokerRegistration",
-    "enableAllTopicList",
-    "enableTopicList",
-    "needWaitForService",
-    "orderMessageEnable",
-    "returnOrderTopicConfigToBroker",
-    "supportActingMaster",
-    "waitSecondsForService",
-];
-
-enum Field<'a> {
-    Flag(&'a mut bool),
-    Number(&'a mut u32),
-}
-
-impl Field<'_> {
-    fn show(&self) -> String {
-        match self {
-            Self::Flag(flag) => flag.to_string(),
-            Self::Number(number) => number.to_string(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_live_key_takes_the_value_it_shows_and_refuses_nonsense() {
-        let mut live = Live::default();
-        for (key, value) in Live::default().entries() {
-            assert_eq!(live.set(key, &value), Some(true), "{key}");
-            assert_eq!(live.set(key, "nonsense"), Some(false), "{key}");
-        }
-        assert_eq!(live, Live::default());
-        assert_eq!(live.set("orderMessageEnable", "true"), Some(true));
-        assert!(live.order_message);
-        assert_eq!(live.set("kvConfigPath", "/tmp/x"), None);
     }
 }

@@ -7,7 +7,7 @@
 
 use super::{Answer, RequestError};
 use crate::server::NameServer;
-use crate::settings::Live;
+use config::{NamesrvConfig, Reload};
 use remoting::command::Command;
 
 type Result = std::result::Result<Answer, RequestError>;
@@ -16,53 +16,41 @@ type Result = std::result::Result<Answer, RequestError>;
 pub(super) fn update(server: &NameServer, request: &Command<'_>) -> Result {
     let text = std::str::from_utf8(request.body)
         .map_err(|error| RequestError::ConfigText(error.to_string()))?;
-    let mut live = server.live();
+    let mut changed = server.config();
     for line in text.lines().map(str::trim) {
         if !line.is_empty() && !line.starts_with('#') {
-            set(&mut live, line)?;
+            set(&mut changed, line)?;
         }
     }
     tracing::info!(
-        ?live,
+        change = text,
         "configuration changed by request, until the next start"
     );
-    server.set_live(live);
+    server.set_config(changed);
     Ok(Answer::default())
 }
 
-fn set(live: &mut Live, line: &str) -> std::result::Result<(), RequestError> {
+fn set(config: &mut NamesrvConfig, line: &str) -> std::result::Result<(), RequestError> {
     let no_value = || RequestError::ConfigText(line.to_owned());
     let (key, value) = line.split_once('=').ok_or_else(no_value)?;
-    let (key, value) = (key.trim(), value.trim());
-    match live.set(key, value) {
-        Some(true) => Ok(()),
-        Some(false) => Err(RequestError::ConfigValue {
-            key: key.to_owned(),
-            value: value.to_owned(),
-        }),
-        None => {
-            tracing::warn!(
-                key,
-                "a request to change this key was refused: it is not live"
-            );
-            Err(RequestError::ConfigRefused)
-        }
+    let key = key.trim();
+    let spec = NamesrvConfig::KEYS.iter().find(|spec| spec.name == key);
+    if spec.is_none_or(|spec| spec.reload != Reload::Live) {
+        tracing::warn!(
+            key,
+            "a request to change this key was refused: it is not live"
+        );
+        return Err(RequestError::ConfigRefused);
     }
+    config.set(key, value)?;
+    Ok(())
 }
 
 /// `GET_NAMESRV_CONFIG` (319).
 pub(super) fn show(server: &NameServer) -> Answer {
-    let live = server.live();
-    let mut lines: Vec<String> = live
-        .entries()
-        .into_iter()
+    let properties = server.config().to_properties().into_iter();
+    let mut lines: Vec<String> = properties
         .map(|(key, value)| format!("{key}={value}\n"))
-        .chain(
-            server
-                .shown()
-                .iter()
-                .map(|(key, value)| format!("{key}={value}\n")),
-        )
         .collect();
     lines.sort();
     Answer::of_body(lines.concat().into_bytes())

@@ -12,6 +12,7 @@ mod register;
 use crate::kv::KvError;
 use crate::route_table::{ConnectionId, RegisterError, UnitTopics};
 use crate::server::NameServer;
+use ::config::BadValue;
 use remoting::body::BodyError;
 use remoting::code::{RequestCode, ResponseCode};
 use remoting::command::{Command, NoHeader, ReplyTo, write_response};
@@ -77,8 +78,8 @@ enum RequestError {
     ConfigText(String),
     #[error("Can not update config in black list.")]
     ConfigRefused,
-    #[error("{key}={value}: the value does not fit the key")]
-    ConfigValue { key: String, value: String },
+    #[error(transparent)]
+    ConfigValue(#[from] BadValue),
 }
 
 impl RequestError {
@@ -97,7 +98,7 @@ impl RequestError {
             | Self::Disabled
             | Self::Kv(_)
             | Self::ConfigText(_)
-            | Self::ConfigValue { .. } => ResponseCode::SystemError,
+            | Self::ConfigValue(_) => ResponseCode::SystemError,
         }
     }
 }

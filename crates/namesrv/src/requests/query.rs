@@ -25,14 +25,14 @@ const VERSION_OF_STANDARD_JSON: i32 = 401;
 /// `GET_ROUTEINFO_BY_TOPIC` (105).
 pub(super) fn route(server: &NameServer, request: &Command<'_>) -> Result {
     let header = GetRouteInfoRequestHeader::decode(&request.fields)?;
-    let live = server.live();
-    let wait_ms = u64::from(live.wait_seconds_for_service) * 1_000;
-    if live.need_wait_for_service && server.now().0 < wait_ms {
+    let config = server.config();
+    let wait_ms = u64::from(config.wait_seconds_for_service) * 1_000;
+    if config.need_wait_for_service && server.now().0 < wait_ms {
         return Err(RequestError::NotReady);
     }
     let found = server.table().route(&header.topic);
     let mut route = found.ok_or_else(|| RequestError::NoRoute(header.topic.clone()))?;
-    if live.order_message {
+    if config.order_message_enable {
         let keys = server.kv().table();
         let queues = keys.value(ORDER_TOPIC_CONFIG, &header.topic);
         route.order_topic_conf = queues.map(str::to_owned);
@@ -68,7 +68,7 @@ pub(super) fn member_group(server: &NameServer, request: &Command<'_>) -> Result
 
 /// `GET_ALL_TOPIC_LIST_FROM_NAMESERVER` (206).
 pub(super) fn all_topics(server: &NameServer) -> Result {
-    if !server.live().all_topic_list {
+    if !server.config().enable_all_topic_list {
         return Err(RequestError::Disabled);
     }
     let topics = server.table().topic_names();
@@ -77,7 +77,7 @@ pub(super) fn all_topics(server: &NameServer) -> Result {
 
 /// `GET_TOPICS_BY_CLUSTER` (224).
 pub(super) fn topics_of_cluster(server: &NameServer, request: &Command<'_>) -> Result {
-    if !server.live().topic_list {
+    if !server.config().enable_topic_list {
         return Err(RequestError::Disabled);
     }
     let header = GetTopicsByClusterRequestHeader::decode(&request.fields)?;
@@ -94,7 +94,7 @@ pub(super) fn system_topics(server: &NameServer) -> Result {
 /// `GET_UNIT_TOPIC_LIST` (311), `GET_HAS_UNIT_SUB_TOPIC_LIST` (312) and
 /// `GET_HAS_UNIT_SUB_UNUNIT_TOPIC_LIST` (313).
 pub(super) fn unit_topics(server: &NameServer, which: UnitTopics) -> Result {
-    if !server.live().topic_list {
+    if !server.config().enable_topic_list {
         return Err(RequestError::Disabled);
     }
     let topics = server.table().unit_topic_names(which);

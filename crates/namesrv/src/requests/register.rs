@@ -66,7 +66,7 @@ pub(super) fn register(server: &NameServer, from: ConnectionId, request: &Comman
         ha_server_addr: registered.ha_address,
         master_addr: registered.master_address,
     }));
-    if server.live().return_order_topic_config_to_broker
+    if server.config().return_order_topic_config_to_broker
         && let Some(keys) = server.kv().table().namespace(ORDER_TOPIC_CONFIG)
     {
         answer.body = super::kv::table_body(keys)?;

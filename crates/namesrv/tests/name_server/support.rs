@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests call this")]
 
+use config::NamesrvConfig;
 use namesrv::{Settings, serve};
 use serde_json::{Map, Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -53,10 +54,10 @@ pub(crate) fn directory(name: &str) -> PathBuf {
 
 /// Settings whose files lie in a directory of the test.
 pub(crate) fn settings(name: &str) -> Settings {
-    Settings {
-        kv_config_path: directory(name).join("kvConfig.json"),
-        ..Settings::default()
-    }
+    Settings::new(
+        NamesrvConfig::default(),
+        directory(name).join("kvConfig.json"),
+    )
 }
 
 /// An answer as it came.
