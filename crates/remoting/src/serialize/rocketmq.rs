@@ -1,0 +1,252 @@
+//! The binary header form.
+//!
+//! `i16 code | i8 language | i16 version | i32 opaque | i32 flag | i32 length, remark | i32 length,
+//! fields`, each field `i16 length, name | i32 length, value`; all big-endian. What must always
+//! hold: reading borrows everything from the frame. Java: `RocketMQSerializable`.
+
+use super::{Head, RawHeader};
+use crate::code::RequestCode;
+use crate::header::{EncodeHeader, FieldSink, HeaderFields};
+use crate::language::LanguageCode;
+use std::borrow::Cow;
+
+/// Why a binary header cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BinaryError {
+    /// A length word or what it announces goes past the end.
+    #[error("the header ends inside its {0}")]
+    Truncated(&'static str),
+    /// A length word is negative.
+    #[error("negative length of the header's {0}")]
+    Negative(&'static str),
+    /// Text is no UTF-8.
+    #[error("the header's {0} is no UTF-8")]
+    Utf8(&'static str),
+    /// Bytes follow the fields.
+    #[error("{0} bytes follow the header's fields")]
+    Trailing(usize),
+}
+
+/// Reads a header that fills `bytes`.
+pub(crate) fn decode(bytes: &[u8]) -> Result<RawHeader<'_>, BinaryError> {
+    let mut rest = Reader(bytes);
+    let code = i16::from_be_bytes(rest.take("code")?);
+    let language = LanguageCode::from_wire(u8::from_be_bytes(rest.take("language")?));
+    let version = i16::from_be_bytes(rest.take("version")?);
+    let opaque = i32::from_be_bytes(rest.take("opaque")?);
+    let flag = i32::from_be_bytes(rest.take("flag")?);
+    let remark = rest.text32("remark")?;
+    let fields = rest.bytes32("fields")?;
+    if !rest.0.is_empty() {
+        return Err(BinaryError::Trailing(rest.0.len()));
+    }
+    Ok(RawHeader {
+        code: widen(code),
+        language,
+        version: i32::from(version),
+        opaque,
+        flag,
+        remark: (!remark.is_empty()).then_some(Cow::Borrowed(remark)),
+        fields: decode_fields(Reader(fields))?,
+    })
+}
+
+fn decode_fields(mut rest: Reader<'_>) -> Result<HeaderFields<'_>, BinaryError> {
+    let mut fields = HeaderFields::default();
+    while !rest.0.is_empty() {
+        let name = rest.text16("field name")?;
+        let value = rest.text32("field value")?;
+        // Java RocketMQSerializable.readStr: an empty text reads back as null, so the field is
+        // as good as absent.
+        if !name.is_empty() && !value.is_empty() {
+            fields.push(name, value);
+        }
+    }
+    Ok(fields)
+}
+
+/// The codes above 16 bits arrive cut (200,050 as 3,442). Java does not recover them; no other code
+/// has these numbers.
+fn widen(code: i16) -> i32 {
+    match i32::from(code) + (3 << 16) {
+        wide if RequestCode::from_wire(wide).is_some() => wide,
+        _ => i32::from(code),
+    }
+}
+
+/// Writes a header to the end of `out`.
+pub(crate) fn encode(out: &mut Vec<u8>, head: Head<'_>, header: &impl EncodeHeader) {
+    // Java RocketMQSerializable writes the code and the version as shorts.
+    out.extend_from_slice(&(head.code as i16).to_be_bytes());
+    out.push(head.language as u8);
+    out.extend_from_slice(&(head.version as i16).to_be_bytes());
+    out.extend_from_slice(&head.opaque.to_be_bytes());
+    out.extend_from_slice(&head.flag.to_be_bytes());
+    put_text32(out, head.remark.unwrap_or_default());
+    let length_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    header.encode(&mut BinarySink { out });
+    let len = length32(out.len() - length_at - 4);
+    out[length_at..][..4].copy_from_slice(&len.to_be_bytes());
+}
+
+/// Writes fields in the binary form.
+struct BinarySink<'a> {
+    out: &'a mut Vec<u8>,
+}
+
+impl FieldSink for BinarySink<'_> {
+    fn text(&mut self, name: &str, value: &str) {
+        // Only a forwarded field can have such a name; no header declares one.
+        let Ok(name_len) = i16::try_from(name.len()) else {
+            return;
+        };
+        self.out.extend_from_slice(&name_len.to_be_bytes());
+        self.out.extend_from_slice(name.as_bytes());
+        put_text32(self.out, value);
+    }
+}
+
+fn put_text32(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(&length32(text.len()).to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn length32(len: usize) -> i32 {
+    i32::try_from(len).expect("headers are far below 2 GiB")
+}
+
+/// What is left to read.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], BinaryError> {
+        let (word, rest) = self
+            .0
+            .split_first_chunk()
+            .ok_or(BinaryError::Truncated(what))?;
+        self.0 = rest;
+        Ok(*word)
+    }
+
+    fn bytes(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], BinaryError> {
+        let split = self.0.split_at_checked(len);
+        let (bytes, rest) = split.ok_or(BinaryError::Truncated(what))?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+
+    fn bytes32(&mut self, what: &'static str) -> Result<&'a [u8], BinaryError> {
+        let len = i32::from_be_bytes(self.take(what)?);
+        let len = usize::try_from(len).map_err(|_| BinaryError::Negative(what))?;
+        self.bytes(len, what)
+    }
+
+    fn text32(&mut self, what: &'static str) -> Result<&'a str, BinaryError> {
+        let bytes = self.bytes32(what)?;
+        std::str::from_utf8(bytes).map_err(|_| BinaryError::Utf8(what))
+    }
+
+    fn text16(&mut self, what: &'static str) -> Result<&'a str, BinaryError> {
+        let len = i16::from_be_bytes(self.take(what)?);
+        let len = usize::try_from(len).map_err(|_| BinaryError::Negative(what))?;
+        let bytes = self.bytes(len, what)?;
+        std::str::from_utf8(bytes).map_err(|_| BinaryError::Utf8(what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::NoHeader;
+
+    const HEAD: Head<'_> = Head {
+        code: 310,
+        language: LanguageCode::Go,
+        version: 317,
+        opaque: -7,
+        flag: 2,
+        remark: Some("订单"),
+    };
+
+    fn sample() -> (HeaderFields<'static>, Vec<u8>) {
+        let mut fields = HeaderFields::default();
+        fields.push("a", "pg");
+        fields.push("i", "KEYS\u{1}k\u{2}");
+        let mut bytes = Vec::new();
+        encode(&mut bytes, HEAD, &fields);
+        (fields, bytes)
+    }
+
+    #[test]
+    fn a_header_reads_back_as_it_was_written() {
+        let (fields, bytes) = sample();
+        let header = decode(&bytes).unwrap();
+        assert_eq!(header.code, 310);
+        assert_eq!(header.language, LanguageCode::Go);
+        assert_eq!(header.version, 317);
+        assert_eq!(header.opaque, -7);
+        assert_eq!(header.flag, 2);
+        assert_eq!(header.remark.as_deref(), Some("订单"));
+        assert_eq!(header.fields, fields);
+        let mut bytes = Vec::new();
+        encode(
+            &mut bytes,
+            Head {
+                remark: None,
+                ..HEAD
+            },
+            &NoHeader,
+        );
+        assert_eq!(bytes.len(), 21);
+        assert_eq!(decode(&bytes).unwrap().remark, None);
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        let (_, bytes) = sample();
+        for len in 0..bytes.len() {
+            assert!(
+                matches!(decode(&bytes[..len]), Err(BinaryError::Truncated(_))),
+                "{len}"
+            );
+        }
+    }
+
+    #[test]
+    fn impossible_lengths_and_trailing_bytes_are_errors() {
+        let (_, bytes) = sample();
+        let with = |at: usize, word: i32| {
+            let mut bytes = bytes.clone();
+            bytes[at..][..4].copy_from_slice(&word.to_be_bytes());
+            bytes
+        };
+        assert_eq!(decode(&with(13, -1)), Err(BinaryError::Negative("remark")));
+        assert_eq!(
+            decode(&with(13, i32::MAX)),
+            Err(BinaryError::Truncated("remark"))
+        );
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert_eq!(decode(&longer), Err(BinaryError::Trailing(1)));
+        let mut no_utf8 = bytes.clone();
+        no_utf8[17] = 0xFF;
+        assert_eq!(decode(&no_utf8), Err(BinaryError::Utf8("remark")));
+    }
+
+    #[test]
+    fn codes_that_lost_their_high_bits_are_restored() {
+        for (cut, code) in [(3_442, 200_050), (3_543, 200_151), (310, 310), (-1, -1)] {
+            assert_eq!(widen(cut), code);
+        }
+    }
+
+    #[test]
+    fn an_empty_value_reads_as_absent() {
+        let mut fields = HeaderFields::default();
+        fields.push("a", "");
+        let mut bytes = Vec::new();
+        encode(&mut bytes, HEAD, &fields);
+        assert!(decode(&bytes).unwrap().fields.is_empty());
+    }
+}
