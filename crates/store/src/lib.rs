@@ -41,3 +41,8 @@ pub use search::Boundary;
 pub use settings::{FlushMode, Settings};
 pub use stats::StoreStats;
 pub use store::{ShardStore, SnapshotSource};
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,12 @@ impl Settings {
         }
     }
 
+    /// Zeroed room below which more is zeroed, in bytes.
+    pub(crate) fn zero_low_bytes(&self) -> u64 {
+        let low = self.zero_ahead_bytes.saturating_sub(self.zero_step_bytes);
+        low.max(1)
+    }
+
     /// Whether the numbers fit together.
     ///
     /// # Errors

@@ -503,8 +503,9 @@ impl<R: Rt> Inner<R> {
     /// Zeroed room that is kept free before producers are held back, in bytes.
     fn room_kept(&self) -> u64 {
         let settings = &self.settings;
-        let wanted = (settings.record_len_max + settings.block_bytes) as u64;
-        wanted.min(settings.zero_ahead_bytes / 2)
+        // The longest record may leave as much of a segment's end unused.
+        let wanted = 2 * (settings.record_len_max + settings.block_bytes) as u64;
+        wanted.min(settings.zero_low_bytes())
     }
 
     fn start_tasks(self: &Rc<Self>) {

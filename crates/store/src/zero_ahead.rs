@@ -59,12 +59,8 @@ impl<R: Rt> Inner<R> {
     /// Whether so little is zeroed that the task has to work.
     pub(crate) fn wants_zeros(&self) -> bool {
         let settings = &self.settings;
-        let low = settings
-            .zero_ahead_bytes
-            .saturating_sub(settings.zero_step_bytes)
-            .max(1);
         let log = self.log.borrow();
-        log.segments.frontier() < log.sealed() + low && self.may_zero(&log)
+        log.segments.frontier() < log.sealed() + settings.zero_low_bytes() && self.may_zero(&log)
     }
 
     fn can_zero_more(&self) -> bool {
@@ -82,7 +78,7 @@ impl<R: Rt> Inner<R> {
             .start
             .saturating_sub(log.sealed())
             .div_ceil(self.settings.segment_bytes);
-        last.zeroed_to < last.end || ahead < self.settings.segments_ahead as u64
+        last.zeroed_to < last.end || ahead < self.settings.segments_ahead.max(1) as u64
     }
 
     async fn disk_is_full(&self) {

@@ -50,7 +50,7 @@ impl Queue {
     /// number in the queue.
     pub(crate) fn push(&mut self, unit: Unit) -> Option<i64> {
         if self.tail.len() == self.tail.capacity() {
-            let more = self.tail.len().clamp(4, UNITS_PER_PAGE - self.tail.len());
+            let more = self.tail.len().max(4).min(UNITS_PER_PAGE - self.tail.len());
             self.tail.reserve_exact(more);
         }
         self.tail.push(unit.encode());

@@ -1,0 +1,149 @@
+//! Crashes at any moment: what was acknowledged stays, what was given up stays away.
+
+use crate::testing::{append, body, number, open, read_numbers, settings, world};
+use crate::{FlushMode, ScanStart, Settings};
+use base::LogPosition;
+use sim::{Crash, Host, Rng, World};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// What one life promised: numbers appended and how many of them were acknowledged.
+#[derive(Default)]
+struct Promise {
+    appended: Vec<u64>,
+    ends: Vec<LogPosition>,
+    acknowledged: usize,
+}
+
+/// Appends until the host crashes, numbering on from `first`.
+fn live(world: &World, host: &Host, settings: Settings, rng: &mut Rng, first: u64) -> Promise {
+    let promise = Rc::new(RefCell::new(Promise::default()));
+    let opened = host.try_block_on(0, |sim| crate::ShardStore::open(sim, settings));
+    let Ok(opened) = opened else {
+        return Promise::default();
+    };
+    let (store, _) = opened.expect("the disk works");
+    let lens: Vec<_> = (0..200).map(|_| rng.skewed(8, 6_000) as usize).collect();
+    let pauses: Vec<_> = (0..200).map(|_| rng.one_in(4)).collect();
+    let shared = Rc::clone(&promise);
+    let appended = host.try_block_on(0, |_| async move {
+        for (i, len) in lens.into_iter().enumerate() {
+            store.wait_room().await;
+            let number = first + i as u64;
+            let receipt = append(&store, "T", &body(number, len)).expect("there is room");
+            let mut promise = shared.borrow_mut();
+            promise.appended.push(number);
+            promise.ends.push(receipt.end);
+            let acknowledged = store.durable();
+            promise.acknowledged = promise.ends.partition_point(|end| *end <= acknowledged);
+            drop(promise);
+            if pauses[i] {
+                store
+                    .wait_acknowledged(receipt.end)
+                    .await
+                    .expect("the disk works");
+                let acknowledged = store.durable();
+                let mut promise = shared.borrow_mut();
+                promise.acknowledged = promise.ends.partition_point(|end| *end <= acknowledged);
+            }
+        }
+    });
+    if appended.is_ok() {
+        world.run_for(std::time::Duration::from_micros(rng.below(3_000)));
+        host.crash(Crash::Power);
+    }
+    promise.take()
+}
+
+#[test]
+fn a_durable_message_survives_every_crash_and_a_lost_one_stays_lost() {
+    for seed in 0..120_u64 {
+        let mut rng = Rng::for_subject(seed, "test");
+        let (world, host) = world(seed);
+        let mode = if rng.coin() {
+            FlushMode::Sync
+        } else {
+            FlushMode::Async
+        };
+        // What is known to be there, and what may be.
+        let mut known: Vec<u64> = Vec::new();
+        let mut next = 0;
+        for _ in 0..4 {
+            if rng.coin() {
+                host.crash_after(rng.below(3_000), Crash::Power);
+            }
+            let promise = live(&world, &host, settings(mode), &mut rng, next);
+            next += 1_000;
+            host.spare();
+            // A crash in the middle of recovery must not matter either.
+            while rng.one_in(3) {
+                host.crash_after(rng.below(60), Crash::Power);
+                let opened =
+                    host.try_block_on(0, |sim| crate::ShardStore::open(sim, settings(mode)));
+                if opened.is_ok() && host.spare() {
+                    host.crash(Crash::Power);
+                }
+            }
+            let (store, recovered) = open(&host, settings(mode));
+            assert!(
+                recovered.report.quarantined.is_empty(),
+                "seed {seed}: {recovered:?}"
+            );
+            let found = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+            let mut expected = known.clone();
+            expected.extend(&promise.appended);
+            let least = known.len() + promise.acknowledged;
+            assert!(
+                found.len() >= least,
+                "seed {seed}: {} of {least}",
+                found.len()
+            );
+            assert_eq!(found[..], expected[..found.len()], "seed {seed}");
+            known = found;
+            host.crash(Crash::Power);
+        }
+    }
+}
+
+#[test]
+fn recovery_twice_gives_the_same() {
+    for seed in 0..20 {
+        let mut rng = Rng::for_subject(seed, "twice");
+        let (world, host) = world(seed);
+        live(&world, &host, settings(FlushMode::Sync), &mut rng, 0);
+        let (first, one) = open(&host, settings(FlushMode::Sync));
+        drop(first);
+        host.crash(Crash::Power);
+        let (_store, two) = open(&host, settings(FlushMode::Sync));
+        assert_eq!(one.report.end, two.report.end, "seed {seed}");
+        assert_eq!(two.report.erased_bytes, 0, "seed {seed}");
+        assert_eq!(one.report.messages, two.report.messages, "seed {seed}");
+    }
+}
+
+#[test]
+fn without_checkpoints_the_whole_log_is_read() {
+    let (_world, host) = world(7);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.block_on(0, |_| async move {
+        for i in 0..900 {
+            crate::testing::append_waiting(&store, "T", &body(i, 150)).await;
+        }
+        store.close().await.unwrap();
+    });
+    host.crash(Crash::Kill);
+    for (path, len, _) in host.files() {
+        if path.to_string_lossy().contains("checkpoint") {
+            assert!(host.rot(&path, len / 2, 1));
+        }
+    }
+    let (store, recovered) = open(&host, settings(FlushMode::Sync));
+    assert_eq!(
+        recovered.report.start,
+        ScanStart::WholeLog { damaged: true }
+    );
+    assert_eq!(recovered.report.messages, 900);
+    let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+    assert_eq!(numbers, (0..900).collect::<Vec<_>>());
+    assert_eq!(number(&body(3, 8)), 3);
+}

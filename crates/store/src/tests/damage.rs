@@ -1,0 +1,171 @@
+//! Bit rot: reported, stepped over, never delivered and never taken for a torn tail.
+
+use crate::testing::LIMITS;
+use crate::testing::{append_waiting, body, open, read_numbers, read_once, settings, world};
+use crate::{FlushMode, GetStatus, Settings};
+use base::QueueId;
+use sim::{Crash, Host, World};
+use std::path::PathBuf;
+
+const COUNT: u64 = 400;
+
+/// A store with acknowledged messages, each in a block of its own, whose process was killed.
+/// Gives the positions of the messages.
+fn killed(seed: u64, settings: Settings) -> (World, Host, Vec<u64>) {
+    let (world, host) = world(seed);
+    let (store, _) = open(&host, settings);
+    let positions = host.block_on(0, |_| async move {
+        let mut positions = Vec::new();
+        for i in 0..COUNT {
+            let receipt = append_waiting(&store, "T", &body(i, 300)).await;
+            store.wait_acknowledged(receipt.end).await.unwrap();
+            positions.push(receipt.phy_offset.position().0);
+        }
+        positions
+    });
+    host.crash(Crash::Kill);
+    (world, host, positions)
+}
+
+fn no_checkpoints() -> Settings {
+    Settings {
+        checkpoint_bytes: 1 << 40,
+        ..settings(FlushMode::Sync)
+    }
+}
+
+fn rot(host: &Host, position: u64) {
+    let segment = position - position % (64 << 10);
+    let path = PathBuf::from(format!("/store/shard-000/commitlog/{segment:020}"));
+    assert!(
+        host.rot(&path, position % (64 << 10), 0x10),
+        "{} at {position}",
+        path.display()
+    );
+}
+
+#[test]
+fn damage_below_the_durable_mark_is_reported_and_stepped_over() {
+    for index in [0, 1, 57, 200, 398] {
+        let (_world, host, positions) = killed(index, no_checkpoints());
+        rot(&host, positions[index as usize] + 100);
+        let (store, recovered) = open(&host, no_checkpoints());
+        assert_eq!(recovered.report.quarantined.len(), 1, "message {index}");
+        assert_eq!(recovered.report.lost_messages, 1);
+        assert_eq!(recovered.report.erased_bytes, 0);
+        let (result, numbers) = host.block_on(0, |_| async move {
+            let only = crate::ReadLimits {
+                scan_max: 1,
+                ..LIMITS
+            };
+            let (result, _) = read_once(&store, "T", index as i64, only).await;
+            (result, read_numbers(&store, "T", 0).await)
+        });
+        assert_eq!(result.status, GetStatus::MessageWasRemoving);
+        assert_eq!(result.next_offset.0, index as i64 + 1);
+        let expected: Vec<_> = (0..COUNT).filter(|n| *n != index).collect();
+        assert_eq!(numbers, expected);
+    }
+}
+
+#[test]
+fn damage_is_still_known_after_more_messages_and_another_start() {
+    let (_world, host, positions) = killed(3, no_checkpoints());
+    rot(&host, positions[100] + 60);
+    for round in 0..2 {
+        let (store, _) = open(&host, settings(FlushMode::Sync));
+        let numbers = host.block_on(0, |_| async move {
+            append_waiting(&store, "T", &body(COUNT + round, 40)).await;
+            store.close().await.unwrap();
+            read_numbers(&store, "T", 0).await
+        });
+        assert_eq!(numbers.len() as u64, COUNT + round);
+        assert!(!numbers.contains(&100));
+        host.crash(Crash::Power);
+    }
+}
+
+#[test]
+fn a_block_that_rots_below_the_checkpoint_is_never_delivered() {
+    let (_world, host, positions) = killed(4, settings(FlushMode::Sync));
+    rot(&host, positions[20] + 200);
+    let (store, recovered) = open(&host, settings(FlushMode::Sync));
+    assert!(
+        recovered.report.quarantined.is_empty(),
+        "recovery does not read that far back"
+    );
+    let (numbers, damaged, message) = host.block_on(0, |_| async move {
+        let numbers = read_numbers(&store, "T", 0).await;
+        let at = base::PhyOffset::new(base::ShardId::new(0), base::LogPosition(positions[20]));
+        (
+            numbers,
+            store.stats().damaged,
+            store.read_message(at).await.unwrap(),
+        )
+    });
+    assert_eq!(numbers, (0..COUNT).filter(|n| *n != 20).collect::<Vec<_>>());
+    assert!(damaged > 0);
+    assert_eq!(message, None);
+}
+
+#[test]
+fn the_last_durable_block_is_damage_when_the_checkpoint_vouches_for_it() {
+    let (_world, host, positions) = killed(5, no_checkpoints());
+    let (store, _) = open(&host, no_checkpoints());
+    host.block_on(0, |_| async move { store.close().await.unwrap() });
+    host.crash(Crash::Power);
+    rot(&host, *positions.last().unwrap() + 90);
+    let (store, recovered) = open(&host, no_checkpoints());
+    assert_eq!(recovered.report.erased_bytes, 0);
+    let queue = store.queue("T", QueueId(0)).unwrap();
+    assert_eq!(store.max_offset(queue).0, COUNT as i64);
+    let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+    assert_eq!(numbers.len() as u64, COUNT - 1);
+}
+
+#[test]
+fn a_damaged_segment_header_costs_nothing() {
+    let (_world, host, positions) = killed(6, no_checkpoints());
+    assert!(positions.last().unwrap() > &(128 << 10));
+    for segment in [0, 64 << 10] {
+        rot(&host, segment + 9);
+    }
+    let (store, recovered) = open(&host, no_checkpoints());
+    assert!(recovered.report.quarantined.is_empty());
+    let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_damaged_index_page_is_made_again_from_the_log() {
+    let (_world, host, _) = killed(7, settings(FlushMode::Sync));
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.block_on(0, |_| async move { store.close().await.unwrap() });
+    host.crash(Crash::Power);
+    assert!(host.rot(&PathBuf::from("/store/shard-000/index/00000000"), 900, 4));
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    let (numbers, damaged) = host.block_on(0, |_| async move {
+        (read_numbers(&store, "T", 0).await, store.stats().damaged)
+    });
+    assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+    assert_eq!(damaged, 1);
+}
+
+#[test]
+fn a_missing_segment_in_the_middle_is_refused_by_name() {
+    let (_world, host, _) = killed(8, no_checkpoints());
+    host.block_on(0, |sim| async move {
+        use rt::{Disk, Rt};
+        let path = PathBuf::from(format!("/store/shard-000/commitlog/{:020}", 64 << 10));
+        sim.disk().remove(&path).await.unwrap();
+        let error = crate::ShardStore::open(sim, no_checkpoints())
+            .await
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("00000000000000065536 is missing"),
+            "{error}"
+        );
+    });
+}

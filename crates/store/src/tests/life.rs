@@ -1,0 +1,188 @@
+//! Append, acknowledge, close and open again.
+
+use crate::testing::{append, append_waiting, body, open, read_numbers, settings, world};
+use crate::{AppendError, FlushMode, RecordKind, ScanStart, ShardStore};
+use base::{QueueId, QueueOffset};
+use sim::Crash;
+use std::time::Duration;
+
+const MODES: [FlushMode; 2] = [FlushMode::Sync, FlushMode::Async];
+
+#[test]
+fn what_was_appended_is_there_after_closing() {
+    for mode in MODES {
+        let (_world, host) = world(1);
+        let (store, recovered) = open(&host, settings(mode));
+        assert_eq!(recovered.report.start, ScanStart::Empty);
+        host.block_on(0, |_| async move {
+            for number in 0..700 {
+                let receipt = append_waiting(&store, "T", &body(number, 200)).await;
+                assert_eq!(receipt.queue_offset, QueueOffset(number as i64));
+            }
+            store.close().await.unwrap();
+            assert_eq!(append(&store, "T", b"x"), Err(AppendError::Closed));
+        });
+        host.crash(Crash::Kill);
+        let (store, recovered) = open(&host, settings(mode));
+        assert_eq!(recovered.report.start, ScanStart::Checkpoint);
+        assert_eq!(
+            recovered.report.messages, 0,
+            "the checkpoint covers everything"
+        );
+        let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+        assert_eq!(numbers, (0..700).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_synchronous_message_is_seen_when_it_is_acknowledged_and_not_before() {
+    let (_world, host) = world(2);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.block_on(0, |_| async move {
+        let receipt = append(&store, "T", &body(0, 64)).unwrap();
+        let queue = store.queue("T", QueueId(0)).unwrap();
+        assert_eq!(store.max_offset(queue), QueueOffset(0));
+        assert!(store.take_arrivals().is_empty());
+        store.wait_acknowledged(receipt.end).await.unwrap();
+        assert!(store.durable() >= receipt.end);
+        assert_eq!(store.max_offset(queue), QueueOffset(1));
+        assert_eq!(store.take_arrivals(), [queue]);
+        assert!(store.take_arrivals().is_empty());
+    });
+}
+
+#[test]
+fn an_asynchronous_message_is_seen_at_once_and_synced_within_the_interval() {
+    let (world, host) = world(3);
+    let (store, _) = open(&host, settings(FlushMode::Async));
+    let receipt = append(&store, "T", &body(0, 64)).unwrap();
+    let queue = store.queue("T", QueueId(0)).unwrap();
+    assert_eq!(store.max_offset(queue), QueueOffset(1));
+    assert!(store.acknowledged() >= receipt.end && store.durable() < receipt.end);
+    world.run_for(Duration::from_millis(500));
+    assert!(store.durable() >= receipt.end);
+}
+
+#[test]
+fn one_sync_answers_everybody_who_was_written_before_it() {
+    let (_world, host) = world(4);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    let before = store.stats().syncs;
+    let after = host.block_on(0, |_| async move {
+        let ends: Vec<_> = (0..100)
+            .map(|i| append(&store, "T", &body(i, 64)).unwrap().end)
+            .collect();
+        store
+            .wait_acknowledged(*ends.last().unwrap())
+            .await
+            .unwrap();
+        store.stats().syncs
+    });
+    assert!(after - before <= 3, "{} syncs", after - before);
+}
+
+#[test]
+fn metadata_comes_back_in_order_from_snapshot_and_log() {
+    let (_world, host) = world(5);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    store.set_snapshot_source(Box::new(|| vec![(RecordKind(1), b"snapshot".to_vec())]));
+    host.block_on(0, |_| async move {
+        store.append_record(RecordKind(1), b"before").unwrap();
+        store.close().await.unwrap();
+    });
+    host.crash(Crash::Kill);
+    let (store, recovered) = open(&host, settings(FlushMode::Sync));
+    assert_eq!(recovered.records, [(RecordKind(1), b"snapshot".to_vec())]);
+    host.block_on(0, |_| async move {
+        store.append_record(RecordKind(2), b"one").unwrap();
+        let end = store.append_record(RecordKind(1), b"two").unwrap();
+        store.wait_acknowledged(end).await.unwrap();
+    });
+    host.crash(Crash::Power);
+    let (_, recovered) = open(&host, settings(FlushMode::Sync));
+    let payloads: Vec<_> = recovered
+        .records
+        .iter()
+        .map(|(_, p)| p.as_slice())
+        .collect();
+    assert_eq!(payloads, [b"snapshot".as_slice(), b"one", b"two"]);
+}
+
+#[test]
+fn a_deleted_queue_starts_again_at_zero_also_after_a_crash() {
+    let (_world, host) = world(6);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.block_on(0, |_| async move {
+        for number in 0..300 {
+            append_waiting(&store, "T", &body(number, 100)).await;
+        }
+        let old = store.queue("T", QueueId(0)).unwrap();
+        store.delete_queue("T", QueueId(0)).unwrap().unwrap();
+        assert_eq!(store.delete_queue("T", QueueId(0)), Ok(None));
+        let stale = store.append_with(old, 100, 0, |_, _| {});
+        assert_eq!(stale, Err(AppendError::QueueGone));
+        let receipt = append_waiting(&store, "T", &body(900, 100)).await;
+        assert_eq!(receipt.queue_offset, QueueOffset(0));
+        store.wait_acknowledged(receipt.end).await.unwrap();
+    });
+    host.crash(Crash::Power);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+    assert_eq!(numbers, [900]);
+}
+
+#[test]
+fn a_record_longer_than_a_block_gets_a_block_of_its_own() {
+    let (_world, host) = world(7);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    let numbers = host.block_on(0, |_| async move {
+        for number in 0..40 {
+            let len = if number % 3 == 0 { 20_000 } else { 50 };
+            append_waiting(&store, "T", &body(number, len)).await;
+        }
+        let too_long = append(&store, "T", &vec![0; 40_000]);
+        assert!(matches!(
+            too_long,
+            Err(AppendError::TooLong { max: 32_768, .. })
+        ));
+        store.close().await.unwrap();
+        read_numbers(&store, "T", 0).await
+    });
+    assert_eq!(numbers, (0..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_store_of_another_shard_count_is_refused() {
+    let (_world, host) = world(8);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.block_on(0, |_| async move { store.close().await.unwrap() });
+    let other = crate::Settings {
+        shard_count: 2,
+        ..settings(FlushMode::Sync)
+    };
+    let error = host.block_on(0, |sim| async move {
+        ShardStore::open(sim, other).await.unwrap_err()
+    });
+    assert!(error.to_string().contains("made with 1 shards"), "{error}");
+}
+
+#[test]
+fn many_queues_with_few_messages_write_no_page() {
+    let (_world, host) = world(9);
+    let (store, _) = open(&host, settings(FlushMode::Async));
+    host.block_on(0, |_| async move {
+        for queue in 0..2_000 {
+            store.wait_room().await;
+            crate::testing::append_to(&store, "T", QueueId(queue), 0, &body(1, 8)).unwrap();
+        }
+        store.close().await.unwrap();
+        assert_eq!(
+            (store.stats().pages_written, store.stats().queues),
+            (0, 2_000)
+        );
+    });
+    host.crash(Crash::Power);
+    let (store, _) = open(&host, settings(FlushMode::Async));
+    assert_eq!(store.queues_present().len(), 2_000);
+    assert_eq!(store.topics_present().len(), 1);
+}

@@ -1,0 +1,7 @@
+//! Tests of the whole store on the simulated disk.
+
+mod crash;
+mod damage;
+mod life;
+mod reads;
+mod space;
