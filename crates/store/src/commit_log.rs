@@ -150,7 +150,10 @@ impl<D: Disk> CommitLog<D> {
         let limit = self.segments.frontier().saturating_sub(reserve);
         if let Some(open) = &self.open {
             let end = open.used + len;
-            if end <= open.buf.as_bytes().len() {
+            // A block that is longer than a full one holds one record only: a search for the
+            // block of a position looks back by one full block.
+            let takes_more = open.buf.as_bytes().len() <= self.block_bytes;
+            if takes_more && end <= open.buf.as_bytes().len() {
                 let padded = open.position + end.next_multiple_of(self.align) as u64;
                 if padded > limit {
                     return Err(NoPlace::AboveFrontier { end: padded });

@@ -23,6 +23,7 @@ use crate::settings::{FlushMode, Settings};
 use crate::stats::{Counters, StoreStats};
 use crate::zero_ahead::{is_full, zero_task};
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
+use remoting::message::MessageFields;
 use rt::sync::{Event, Gate};
 use rt::{Class, Disk, Rt};
 use std::cell::{Cell, RefCell};
@@ -126,6 +127,34 @@ impl<R: Rt> ShardStore<R> {
     /// The queue of a topic, known from now on. An empty queue leaves nothing on disk.
     pub fn queue_or_create(&self, topic: &str, queue: QueueId) -> QueueRef {
         self.0.queues.borrow_mut().find_or_create(topic, queue)
+    }
+
+    /// Appends a message. The tags code goes into its index entry. Done when it is in memory; it may
+    /// be acknowledged once [`Self::acknowledged`] has reached the receipt's end.
+    ///
+    /// # Errors
+    /// Nothing was appended; the variant says why.
+    ///
+    /// # Panics
+    /// When the message is for another queue than `queue`.
+    pub fn append(
+        &self,
+        queue: QueueRef,
+        message: &MessageFields<'_>,
+        tags_code: i64,
+    ) -> Result<AppendReceipt, AppendError> {
+        if let Some(known) = self.0.queues.borrow().get(queue) {
+            let same = known.queue.0.cast_signed() == message.queue_id;
+            assert!(
+                same && known.topic.as_ref() == message.topic,
+                "a message goes to its queue"
+            );
+        }
+        self.0
+            .append_message(queue, message.encoded_len(), tags_code, |out, place| {
+                let (offset, phy_offset) = (place.queue_offset.0, place.phy_offset.to_wire());
+                message.encode_into(out, offset, phy_offset, place.store_timestamp_ms);
+            })
     }
 
     /// Appends a stored message of exactly `len` bytes that `encode` writes for its place.

@@ -186,3 +186,49 @@ fn many_queues_with_few_messages_write_no_page() {
     assert_eq!(store.queues_present().len(), 2_000);
     assert_eq!(store.topics_present().len(), 1);
 }
+
+#[test]
+fn a_message_of_the_codec_reads_back_as_it_was_given() {
+    let (_world, host) = world(10);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    let host_v4 = "127.0.0.1:10911".parse().unwrap();
+    let (topic, body) = (
+        "a-topic-of-more-than-127-bytes".repeat(6),
+        b"hello".to_vec(),
+    );
+    for topic in [topic.as_str(), "TopicTest"] {
+        let fields = remoting::message::MessageFields {
+            topic,
+            queue_id: 3,
+            flag: 1,
+            sys_flag: 0,
+            born_timestamp_ms: 17,
+            born_host: "[::1]:5".parse().unwrap(),
+            store_host: host_v4,
+            reconsume_times: 2,
+            prepared_transaction_offset: 0,
+            body: &body,
+            properties: &[b"TAGS\x01TagA"],
+        };
+        let queue = store.queue_or_create(topic, QueueId(3));
+        let receipt = store.append(queue, &fields, 2_598_919).unwrap();
+        let store2 = store.clone();
+        let read = host.block_on(0, |_| async move {
+            store2.wait_acknowledged(receipt.end).await.unwrap();
+            store2
+                .read_message(receipt.phy_offset)
+                .await
+                .unwrap()
+                .unwrap()
+        });
+        let (message, len) = remoting::message::decode_message(&read).unwrap();
+        assert_eq!(len, receipt.encoded_len);
+        assert_eq!((message.topic, message.body), (topic, body.as_slice()));
+        assert_eq!(message.store_timestamp_ms, receipt.store_timestamp_ms);
+    }
+    host.crash(Crash::Power);
+    let (store, recovered) = open(&host, settings(FlushMode::Sync));
+    assert_eq!(recovered.report.messages, 2);
+    let queue = store.queue(&topic, QueueId(3)).unwrap();
+    assert_eq!(store.max_offset(queue), QueueOffset(1));
+}
