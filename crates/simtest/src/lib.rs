@@ -1,0 +1,31 @@
+//! The seeded sweeps: what must hold of store and broker, tried on the simulation.
+//!
+//! A development tool, linked by no other program. [`run`] plays one seed and says how it went;
+//! [`sweep`] plays many on several threads. Invariant: a seed gives the same run every time, down
+//! to its trace hash, so that a failure is replayed by its number alone.
+
+mod store;
+mod sweep;
+
+pub use sweep::{Failure, Outcome, Report, run, sweep};
+
+/// What one run came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Digest of everything that happened.
+    pub trace_hash: u64,
+    /// Virtual time that passed, in milliseconds.
+    pub virtual_ms: u64,
+    /// Lives of the host.
+    pub lives: u64,
+    /// Crashes inside a recovery.
+    pub recovery_crashes: u64,
+    /// Messages that were made.
+    pub records: u64,
+    /// Messages that were read and compared after recoveries.
+    pub verified: u64,
+    /// Records that crashes took and recoveries gave up.
+    pub given_up: u64,
+    /// Messages that were lost to damage, and said to be.
+    pub lost: u64,
+}

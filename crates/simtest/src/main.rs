@@ -1,0 +1,106 @@
+//! `simtest --seeds N [--first F] [--jobs J]` sweeps; `simtest --seed S` replays one seed twice.
+//!
+//! Started by `cargo xtask sim`. The failing seed is the last thing printed; the exit code says
+//! whether all held.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "a command-line program speaks on stdout"
+)]
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments.execute(),
+        Err(sentence) => {
+            println!("{sentence}\nusage: simtest --seeds N [--first F] [--jobs J] | --seed S");
+            ExitCode::from(2)
+        }
+    }
+}
+
+struct Arguments {
+    seeds: u64,
+    first: u64,
+    jobs: usize,
+    seed: Option<u64>,
+}
+
+/// Failures after which a sweep stops.
+const FAILURES_MAX: usize = 5;
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut arguments = Self {
+            seeds: 500,
+            first: 0,
+            jobs,
+            seed: None,
+        };
+        while let Some(word) = words.next() {
+            let value = words.next().and_then(|value| value.parse::<u64>().ok());
+            let value = value.ok_or_else(|| format!("{word}: a number must follow"))?;
+            match word.as_str() {
+                "--seeds" => arguments.seeds = value,
+                "--first" => arguments.first = value,
+                "--jobs" => arguments.jobs = value as usize,
+                "--seed" => arguments.seed = Some(value),
+                _ => return Err(format!("{word}: no such argument")),
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn execute(&self) -> ExitCode {
+        match self.seed {
+            Some(seed) => replay(seed),
+            None => self.sweep(),
+        }
+    }
+
+    fn sweep(&self) -> ExitCode {
+        let report = simtest::sweep(self.first, self.seeds, self.jobs, FAILURES_MAX);
+        let total = &report.total;
+        println!(
+            "{} seeds held: {} lives, {} crashes inside recovery, {} messages made, {} read back, \
+             {} given up by crashes, {} lost to damage and reported, {} s of virtual time",
+            report.held,
+            total.lives,
+            total.recovery_crashes,
+            total.records,
+            total.verified,
+            total.given_up,
+            total.lost,
+            total.virtual_ms / 1_000,
+        );
+        for failure in &report.failures {
+            println!("\n{}\nfailing seed: {}", failure.sentence, failure.seed);
+        }
+        if report.failures.is_empty() && report.held == self.seeds {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays a seed twice and compares.
+fn replay(seed: u64) -> ExitCode {
+    let (first, second) = (simtest::run(seed), simtest::run(seed));
+    if first != second {
+        println!("{first:?}\n{second:?}\nthe two runs differ; seed: {seed}");
+        return ExitCode::FAILURE;
+    }
+    match first {
+        Ok(summary) => {
+            println!("{summary:#?}\nseed {seed} holds");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{}\nfailing seed: {seed}", failure.sentence);
+            ExitCode::FAILURE
+        }
+    }
+}

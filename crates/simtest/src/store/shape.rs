@@ -1,0 +1,185 @@
+//! What one seed looks like: settings, sizes, rates, crashes and faults, all drawn.
+//!
+//! Swarm testing: instead of one average workload, each seed leaves most things out and overdoes
+//! others, so that rare coincidences are common somewhere. Invariant: a shape is a function of
+//! the seed.
+
+use base::ShardId;
+use sim::{Crash, DiskOp, Fault, Rng, Rule};
+use std::path::PathBuf;
+use store::{FlushMode, Settings};
+
+/// What goes wrong besides crashes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Nothing.
+    None,
+    /// Writes or syncs fail: the shard is fenced.
+    Eio,
+    /// The file system is full for a while.
+    Full,
+    /// Stored bytes change while nobody looks.
+    Rot,
+    /// The disk loses writes, or puts them elsewhere, and says they are done.
+    Lying,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    pub(crate) settings: Settings,
+    pub(crate) trouble: Trouble,
+    /// Lives of the host, each ended by a crash or a close.
+    pub(crate) lives: u64,
+    pub(crate) queues: Vec<(String, u32)>,
+    pub(crate) producers: u64,
+    /// Messages of one producer in one life.
+    pub(crate) messages: u64,
+    pub(crate) body_len_max: u64,
+    /// How many messages a producer leaves unacknowledged.
+    pub(crate) window: u64,
+    /// Longest pause of a producer between two messages, in microseconds.
+    pub(crate) pause_us_max: u64,
+    pub(crate) readers: u64,
+    /// Metadata records of one life.
+    pub(crate) metas: u64,
+    /// One message in so many is followed by the deletion of a queue; 0 for none.
+    pub(crate) delete_one_in: u64,
+    /// Task polls until a crash, at most.
+    pub(crate) polls_max: u64,
+    /// One life in so many ends without a crash, by closing; 0 for none.
+    pub(crate) close_one_in: u64,
+    /// One recovery in so many is crashed too; 0 for none.
+    pub(crate) crash_recovery_one_in: u64,
+    pub(crate) power_cuts_only: bool,
+}
+
+impl Shape {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let settings = draw_settings(rng);
+        let trouble = *rng.pick(&[
+            Trouble::None,
+            Trouble::None,
+            Trouble::None,
+            Trouble::None,
+            Trouble::Eio,
+            Trouble::Eio,
+            Trouble::Full,
+            Trouble::Rot,
+            Trouble::Rot,
+            Trouble::Lying,
+        ]);
+        let may_delete = !matches!(trouble, Trouble::Rot | Trouble::Lying);
+        let room = settings.record_len_max as u64 - 200;
+        Self {
+            trouble,
+            lives: rng.between(2, 8),
+            queues: draw_queues(rng),
+            producers: rng.between(1, 4),
+            messages: rng.skewed(4, 200),
+            body_len_max: rng.skewed(1, room),
+            window: rng.skewed(1, 64),
+            pause_us_max: *rng.pick(&[0, 0, 10, 1_000, 100_000]),
+            readers: rng.below(3),
+            metas: *rng.pick(&[0, 5, 50]),
+            delete_one_in: if may_delete {
+                *rng.pick(&[0, 0, 30])
+            } else {
+                0
+            },
+            polls_max: rng.skewed(20, 4_000),
+            close_one_in: *rng.pick(&[0, 3, 10]),
+            crash_recovery_one_in: *rng.pick(&[0, 2, 4]),
+            // After a failed sync a later start may see what only a power cut shows to be lost.
+            power_cuts_only: trouble == Trouble::Eio || rng.coin(),
+            settings,
+        }
+    }
+
+    pub(crate) fn draw_crash(&self, rng: &mut Rng) -> Crash {
+        if self.power_cuts_only || rng.coin() {
+            Crash::Power
+        } else {
+            Crash::Kill
+        }
+    }
+
+    /// The scripted disk faults of one life.
+    pub(crate) fn draw_rules(&self, rng: &mut Rng) -> Vec<Rule> {
+        let place = *rng.pick(&[
+            "commitlog",
+            "commitlog",
+            "commitlog",
+            "index",
+            "checkpoint",
+            "",
+        ]);
+        match self.trouble {
+            Trouble::None | Trouble::Full | Trouble::Rot => Vec::new(),
+            Trouble::Eio => {
+                let op = *rng.pick(&[DiskOp::Write, DiskOp::Sync, DiskOp::Sync, DiskOp::Meta]);
+                let fault = if op == DiskOp::Write {
+                    *rng.pick(&[Fault::Eio, Fault::Short])
+                } else {
+                    Fault::Eio
+                };
+                let stall = Fault::StallMs(rng.skewed(1, 2_000));
+                let stalled = *rng.pick(&[DiskOp::Write, DiskOp::Sync]);
+                vec![
+                    Rule::nth(stalled, "commitlog", rng.skewed(1, 50), stall),
+                    Rule::nth(op, place, rng.skewed(1, 60), fault),
+                ]
+            }
+            Trouble::Lying => {
+                let units = rng.between(1, 40) as i64 - 20;
+                let fault = *rng.pick(&[Fault::Lost, Fault::Misdirected(units)]);
+                vec![Rule::nth(DiskOp::Write, place, rng.skewed(1, 60), fault)]
+            }
+        }
+    }
+}
+
+fn draw_queues(rng: &mut Rng) -> Vec<(String, u32)> {
+    let topics = rng.between(1, 3);
+    let queues = rng.between(1, 4);
+    let all = (0..topics)
+        .flat_map(|topic| (0..queues).map(move |queue| (format!("Topic{topic}"), queue as u32)));
+    all.collect()
+}
+
+fn draw_settings(rng: &mut Rng) -> Settings {
+    let shard_count = rng.between(1, 4) as u16;
+    let shard = ShardId::new(rng.below(u64::from(shard_count)) as u16);
+    loop {
+        let align = *rng.pick(&[512_usize, 512, 4_096]);
+        let mut settings = Settings::small(PathBuf::from("/data/store"), shard, shard_count);
+        let step = align as u64;
+        settings.block_align = align;
+        settings.segment_bytes = rng.skewed(16 << 10, 256 << 10).next_multiple_of(step);
+        settings.block_bytes = (rng.skewed(512, 16 << 10) as usize).next_multiple_of(align);
+        settings.record_len_max = rng.skewed(1 << 10, 32 << 10) as usize;
+        settings.flush = if rng.one_in(3) {
+            FlushMode::Async
+        } else {
+            FlushMode::Sync
+        };
+        settings.unflushed_bytes_max = rng.skewed(8 << 10, 256 << 10) as usize;
+        settings.tail_cache_bytes = rng.skewed(1 << 10, 64 << 10) as usize;
+        settings.cold_cache_bytes = rng.skewed(4 << 10, 64 << 10) as usize;
+        settings.index_cache_bytes = rng.skewed(4 << 10, 64 << 10) as usize;
+        settings.writes_max = rng.between(1, 5) as usize;
+        settings.segments_ahead = rng.between(1, 4) as usize;
+        settings.zero_ahead_bytes = rng.skewed(32 << 10, 256 << 10).next_multiple_of(step);
+        settings.zero_step_bytes = rng.skewed(8 << 10, 64 << 10).next_multiple_of(step);
+        settings.checkpoint_bytes = rng.skewed(4 << 10, 256 << 10);
+        settings.async_flush_interval_ms = rng.skewed(1, 200);
+        settings.async_flush_bytes = rng.skewed(4 << 10, 128 << 10);
+        settings.async_gather_us = *rng.pick(&[0, 100, 1_000]);
+        settings.index_file_pages = rng.between(1, 16) as u32;
+        let holds = settings.unflushed_bytes_max >= settings.record_len_max
+            && settings.zero_ahead_bytes >= 2 * settings.record_len_max as u64 + 2 * step;
+        if holds && settings.check().is_ok() {
+            return settings;
+        }
+    }
+}

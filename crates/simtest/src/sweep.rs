@@ -1,0 +1,91 @@
+//! Running seeds: one, or many on several threads, each failure with its seed.
+//!
+//! Owned by the caller. A violation is a panic inside the run; it is caught here, so that the
+//! sweep goes on and the seed is printed last. Invariant: threads share nothing but the next seed.
+
+use crate::Summary;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A seed that violated a property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// What was violated.
+    pub sentence: String,
+}
+
+/// How a seed went.
+pub type Outcome = Result<Summary, Failure>;
+
+/// How a sweep went.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Sums over all seeds that held.
+    pub total: Summary,
+    /// How many seeds held.
+    pub held: u64,
+    /// Seeds that did not, in order.
+    pub failures: Vec<Failure>,
+}
+
+/// Plays one seed.
+pub fn run(seed: u64) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| crate::store::run(seed))).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let sentence = text
+            .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+            .unwrap_or_else(|| "a panic without words".to_owned());
+        Failure { seed, sentence }
+    })
+}
+
+/// Plays `count` seeds from `first` on, on `jobs` threads, stopping early at `failures_max`.
+pub fn sweep(first: u64, count: u64, jobs: usize, failures_max: usize) -> Report {
+    let next = AtomicU64::new(first);
+    let report = Mutex::new(Report::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return;
+            }
+            let outcome = run(seed);
+            let Ok(mut report) = report.lock() else {
+                return;
+            };
+            match outcome {
+                Ok(summary) => report.add(&summary),
+                Err(failure) => report.failures.push(failure),
+            }
+            if report.failures.len() >= failures_max {
+                return;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(work);
+        }
+    });
+    let mut report = report.into_inner().unwrap_or_default();
+    report.failures.sort_by_key(|failure| failure.seed);
+    report
+}
+
+impl Report {
+    fn add(&mut self, summary: &Summary) {
+        let total = &mut self.total;
+        self.held += 1;
+        total.trace_hash ^= summary.trace_hash;
+        total.virtual_ms += summary.virtual_ms;
+        total.lives += summary.lives;
+        total.recovery_crashes += summary.recovery_crashes;
+        total.records += summary.records;
+        total.verified += summary.verified;
+        total.given_up += summary.given_up;
+        total.lost += summary.lost;
+    }
+}
