@@ -72,7 +72,7 @@ impl CheckpointWriter {
         let topic = queue.topic.as_bytes();
         self.bytes.extend((topic.len() as u16).to_le_bytes());
         self.bytes.extend(topic);
-        self.bytes.extend(queue.queue.0.to_le_bytes());
+        self.bytes.extend(queue.id.0.to_le_bytes());
         self.bytes.extend(queue.min.to_le_bytes());
         self.bytes.extend(queue.next.to_le_bytes());
         self.bytes.extend((queue.pages.len() as u32).to_le_bytes());

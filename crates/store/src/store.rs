@@ -144,7 +144,7 @@ impl<R: Rt> ShardStore<R> {
         tags_code: i64,
     ) -> Result<AppendReceipt, AppendError> {
         if let Some(known) = self.0.queues.borrow().get(queue) {
-            let same = known.queue.0.cast_signed() == message.queue_id;
+            let same = known.id.0.cast_signed() == message.queue_id;
             assert!(
                 same && known.topic.as_ref() == message.topic,
                 "a message goes to its queue"
@@ -361,7 +361,7 @@ impl<R: Rt> ShardStore<R> {
         let row = |q: &Queue| {
             (
                 Rc::clone(&q.topic),
-                q.queue,
+                q.id,
                 QueueOffset(q.min),
                 QueueOffset(q.visible),
             )
@@ -437,7 +437,8 @@ async fn make_directories<D: Disk>(
         let failed = |source| OpenError::io("creation of a directory", dir, source);
         disk.create_dir_all(dir).await.map_err(failed)?;
     }
-    for dir in [root, &paths.shard] {
+    // Also the names that an earlier start made and did not live to sync.
+    for dir in [root, &paths.shard, &paths.commit_log, &paths.index] {
         let failed = |source| OpenError::io("sync of a directory", dir, source);
         disk.sync_dir(dir).await.map_err(failed)?;
     }

@@ -101,17 +101,14 @@ pub(crate) struct Pages {
 
 impl Pages {
     /// Knows that `used` are in use and all others are free.
-    pub(crate) fn new(used: &mut Vec<u32>, cache_bytes: usize) -> Self {
-        used.sort_unstable();
-        let next = used.last().map_or(0, |last| last + 1);
-        let mut taken = used.iter().copied().peekable();
-        let free = (0..next).rev().collect::<Vec<_>>();
-        let used_set: base::HashSet<u32> = taken.by_ref().collect();
+    pub(crate) fn new(used: &[u32], cache_bytes: usize) -> Self {
+        let next = used.iter().max().map_or(0, |last| last + 1);
+        let taken: base::HashSet<u32> = used.iter().copied().collect();
         Self {
             next,
-            free: free
-                .into_iter()
-                .filter(|page| !used_set.contains(page))
+            free: (0..next)
+                .rev()
+                .filter(|page| !taken.contains(page))
                 .collect(),
             given_back: [Vec::new(), Vec::new()],
             in_memory: HashMap::default(),
@@ -260,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_page_given_back_is_used_again_only_after_two_checkpoints() {
-        let mut pages = Pages::new(&mut vec![0, 2], 1 << 20);
+        let mut pages = Pages::new(&[0, 2], 1 << 20);
         let shard = ShardId::new(0);
         assert_eq!(pages.add(shard, 1, 0, &units()), 1);
         pages.give_back(&[0]);
@@ -274,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_unwritten_page_stays_in_memory() {
-        let mut pages = Pages::new(&mut Vec::new(), PAGE_LEN);
+        let mut pages = Pages::new(&[], PAGE_LEN);
         for _ in 0..5 {
             pages.add(ShardId::new(0), 1, 0, &units());
         }

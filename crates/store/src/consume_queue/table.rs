@@ -11,7 +11,7 @@ use std::rc::Rc;
 /// One queue.
 pub(crate) struct Queue {
     pub(crate) topic: Rc<str>,
-    pub(crate) queue: QueueId,
+    pub(crate) id: QueueId,
     /// First offset that is there.
     pub(crate) min: i64,
     /// First offset that consumers do not see yet.
@@ -33,10 +33,10 @@ pub(crate) enum UnitPlace {
 }
 
 impl Queue {
-    fn new(topic: Rc<str>, queue: QueueId) -> Self {
+    fn new(topic: Rc<str>, id: QueueId) -> Self {
         Self {
             topic,
-            queue,
+            id,
             min: 0,
             visible: 0,
             next: 0,
@@ -55,7 +55,7 @@ impl Queue {
         }
         self.tail.push(unit.encode());
         self.next += 1;
-        (self.tail.len() == UNITS_PER_PAGE).then(|| self.pages.len() as i64)
+        (self.tail.len() == UNITS_PER_PAGE).then_some(self.pages.len() as i64)
     }
 
     /// The full tail chunk went into `page`.
@@ -80,7 +80,7 @@ impl Queue {
 
     /// What ties a page to this queue.
     pub(crate) fn fingerprint(&self) -> u32 {
-        Page::fingerprint(&self.topic, self.queue)
+        Page::fingerprint(&self.topic, self.id)
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
         let mut table = QueueTable::default();
         let reference = table.find_or_create("T", QueueId(0));
         let queue = table.get_mut(reference).unwrap();
-        for offset in 0..UNITS_PER_PAGE * 2 + 1 {
+        for offset in 0..=UNITS_PER_PAGE * 2 {
             let unit = Unit::new(512, 512 + 64, offset as u32 + 1, 0, 512);
             if let Some(chunk) = queue.push(unit) {
                 queue.turn_page(chunk as u32 + 70);

@@ -28,7 +28,7 @@ pub(super) fn checkpoint<D: Disk>(
         queue.pages = saved.pages;
         queue.tail = saved.tail;
     }
-    state.pages = Pages::new(&mut used, settings.index_cache_bytes);
+    state.pages = Pages::new(&used, settings.index_cache_bytes);
     state.records = checkpoint.records;
 }
 

@@ -123,7 +123,7 @@ pub(crate) async fn recover<D: Disk>(
         checkpoint_sequence: head.map_or(0, |head| head.sequence + 1),
         checkpoint_position: head.map_or(first, |head| head.position),
         queues: QueueTable::default(),
-        pages: Pages::new(&mut Vec::new(), settings.index_cache_bytes),
+        pages: Pages::new(&[], settings.index_cache_bytes),
         records: Vec::new(),
         report: empty_report(start),
         segments: opened.segments,
@@ -170,13 +170,14 @@ async fn load_checkpoint<D: Disk>(
     for slot in 0..2 {
         let path = paths.checkpoint(slot);
         match disk.read_small(&path, CHECKPOINT_LEN_MAX).await {
-            Ok(bytes) => match Checkpoint::decode(settings.shard, &bytes) {
-                Some(checkpoint) => found.push(checkpoint),
-                None => {
+            Ok(bytes) => {
+                let checkpoint = Checkpoint::decode(settings.shard, &bytes);
+                if checkpoint.is_none() {
                     tracing::error!(path = %path.display(), "damaged checkpoint, not used");
                     damaged = true;
                 }
-            },
+                found.extend(checkpoint);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(OpenError::io("read of a checkpoint", &path, source)),
         }
@@ -204,10 +205,7 @@ async fn replay<D: Disk>(
     let mut scanner = Scanner::new(settings, state.secret);
     // The highest position of which something says that all before it was durable.
     let mut mark = durable;
-    loop {
-        let Some(position) = scanner.settle(&state.segments, state.end) else {
-            break;
-        };
+    while let Some(position) = scanner.settle(&state.segments, state.end) {
         state.end = position;
         if let Some(header) = scanner.block(&state.segments, position).await? {
             mark = mark.max(header.durable_before.0);

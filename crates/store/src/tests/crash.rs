@@ -15,6 +15,17 @@ struct Promise {
     acknowledged: usize,
 }
 
+fn promise_more(promise: &RefCell<Promise>, number: u64, end: LogPosition, durable: LogPosition) {
+    promise.borrow_mut().appended.push(number);
+    promise.borrow_mut().ends.push(end);
+    note_durable(promise, durable);
+}
+
+fn note_durable(promise: &RefCell<Promise>, durable: LogPosition) {
+    let mut promise = promise.borrow_mut();
+    promise.acknowledged = promise.ends.partition_point(|end| *end <= durable);
+}
+
 /// Appends until the host crashes, numbering on from `first`.
 fn live(world: &World, host: &Host, settings: Settings, rng: &mut Rng, first: u64) -> Promise {
     let promise = Rc::new(RefCell::new(Promise::default()));
@@ -31,20 +42,13 @@ fn live(world: &World, host: &Host, settings: Settings, rng: &mut Rng, first: u6
             store.wait_room().await;
             let number = first + i as u64;
             let receipt = append(&store, "T", &body(number, len)).expect("there is room");
-            let mut promise = shared.borrow_mut();
-            promise.appended.push(number);
-            promise.ends.push(receipt.end);
-            let acknowledged = store.durable();
-            promise.acknowledged = promise.ends.partition_point(|end| *end <= acknowledged);
-            drop(promise);
+            promise_more(&shared, number, receipt.end, store.durable());
             if pauses[i] {
                 store
                     .wait_acknowledged(receipt.end)
                     .await
                     .expect("the disk works");
-                let acknowledged = store.durable();
-                let mut promise = shared.borrow_mut();
-                promise.acknowledged = promise.ends.partition_point(|end| *end <= acknowledged);
+                note_durable(&shared, store.durable());
             }
         }
     });
