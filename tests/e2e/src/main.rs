@@ -1,0 +1,89 @@
+//! `e2e`: the real clients and the hard treatment, against processes that it starts itself.
+//!
+//! `cargo xtask test` builds and runs it. Prints one line per check and a closing total. What must
+//! always hold: nothing is skipped silently, and no process of a run outlives it.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test program on plain threads and wall-clock time that speaks on stdout"
+)]
+
+mod bad_input;
+mod client;
+mod cluster;
+mod crash;
+mod disk;
+mod official;
+mod packages;
+mod programs;
+mod report;
+mod server;
+mod standalone;
+mod suites;
+mod wire;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use packages::Packages;
+use programs::Programs;
+use report::Report;
+use std::path::PathBuf;
+
+/// Runs the end-to-end checks.
+#[derive(Parser)]
+#[command(name = "e2e")]
+struct Arguments {
+    /// Only suites whose name contains this; `suite:check` narrows it further.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Runs the client suites against the official Apache RocketMQ 5.5.0 instead of RingMQ.
+    #[arg(long)]
+    official: bool,
+    /// How often the broker is killed under load.
+    #[arg(long, default_value_t = 5)]
+    kills: u32,
+    /// The program under test; without it `RINGMQ_BINARY`, or the release build.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    /// Where packages, data and logs go.
+    #[arg(long)]
+    work: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    let root = root.canonicalize()?;
+    let work = arguments.work.unwrap_or_else(|| root.join("target/e2e"));
+    let binary = arguments
+        .binary
+        .or_else(|| std::env::var_os("RINGMQ_BINARY").map(PathBuf::from))
+        .unwrap_or_else(|| root.join("target/release/ringmq"));
+    let programs = Programs::new(binary, &work)?;
+    let packages = Packages::new(&root, &work);
+    let mut report = Report::new(&arguments.only);
+    if arguments.official {
+        packages.install(&mut report)?;
+        official::run(&mut report, &packages, &work)?;
+    } else {
+        programs.require_binary()?;
+        standalone::run(&mut report, &programs);
+        bad_input::run(&mut report, &programs)?;
+        disk::run(&mut report, &programs);
+        crash::run(&mut report, &programs, arguments.kills);
+        cluster::run(&mut report, &programs);
+        if suites::NAMES.iter().any(|suite| report.wants(suite)) {
+            packages.install(&mut report)?;
+            suites::run(&mut report, &packages, &programs)?;
+        }
+    }
+    report.check("processes", "no_process_of_this_run_is_left", || {
+        let left = server::survivors();
+        let me = format!("/proc/{}:", std::process::id());
+        let left: Vec<_> = left.iter().filter(|line| !line.starts_with(&me)).collect();
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    });
+    report.close()
+}

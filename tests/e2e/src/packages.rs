@@ -1,0 +1,159 @@
+//! Client packages, fetched by their own package managers into the work directory.
+//!
+//! Versions are pinned beside each suite: Maven poms, go.sum, package-lock.json, requirements.txt.
+
+use crate::report::Report;
+use crate::server::RUN_VARIABLE;
+use anyhow::{Context, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+/// What a JDK 17 needs to run the official programs.
+const JVM_FLAGS: &[&str] = &[
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Xms64m",
+    "--add-opens=java.base/java.nio=ALL-UNNAMED",
+    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
+    "--add-opens=java.base/java.lang=ALL-UNNAMED",
+    "--add-opens=java.base/java.util=ALL-UNNAMED",
+    "--add-opens=java.base/jdk.internal.ref=ALL-UNNAMED",
+    "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
+    "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
+    "-Drocketmq.client.logUseSlf4j=true",
+];
+
+/// Where the suites' sources are and where their packages go.
+#[derive(Debug)]
+pub(crate) struct Packages {
+    tests: PathBuf,
+    work: PathBuf,
+}
+
+impl Packages {
+    pub(crate) fn new(root: &Path, work: &Path) -> Self {
+        Self {
+            tests: root.join("tests"),
+            work: work.to_owned(),
+        }
+    }
+
+    /// Fetches and builds everything; an error ends the run, for no suite may be skipped.
+    pub(crate) fn install(&self, report: &mut Report) -> Result<()> {
+        fs::create_dir_all(&self.work)?;
+        let start = Instant::now();
+        if ["java", "mqadmin", "quickstart"]
+            .iter()
+            .any(|suite| report.wants(suite))
+        {
+            self.install_java()?;
+        }
+        if report.wants("go") {
+            self.install_go()?;
+        }
+        if report.wants("python") {
+            self.install_python()?;
+        }
+        if report.wants("node") {
+            self.install_node()?;
+        }
+        println!("client packages installed in {:?}", start.elapsed());
+        Ok(())
+    }
+
+    fn install_java(&self) -> Result<()> {
+        let mut mvn = Command::new("mvn");
+        mvn.args(["--batch-mode", "--quiet"])
+            .arg(format!("-Dbuild.root={}", self.work.join("java").display()));
+        mvn.arg("-f").arg(self.tests.join("java/pom.xml"));
+        run(mvn.arg("process-classes"))
+    }
+
+    fn install_go(&self) -> Result<()> {
+        let mut go = Command::new("go");
+        go.current_dir(self.tests.join("go"));
+        run(go
+            .args(["build", "-mod=readonly", "-o"])
+            .arg(self.work.join("go-suite"))
+            .arg("."))
+    }
+
+    fn install_python(&self) -> Result<()> {
+        let venv = self.work.join("python");
+        if !venv.join("bin/pip").exists() {
+            run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        }
+        let mut pip = Command::new(venv.join("bin/pip"));
+        run(pip
+            .args(["install", "--quiet", "--requirement"])
+            .arg(self.tests.join("python/requirements.txt")))
+    }
+
+    fn install_node(&self) -> Result<()> {
+        let dir = self.work.join("node");
+        fs::create_dir_all(&dir)?;
+        for file in ["package.json", "package-lock.json", "suite.js"] {
+            fs::copy(self.tests.join("node").join(file), dir.join(file))?;
+        }
+        let mut npm = Command::new("npm");
+        npm.current_dir(&dir);
+        run(npm.args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]))
+    }
+
+    /// A JVM with the class path of one of the Maven modules.
+    pub(crate) fn java(&self, module: &str, properties: &[&str], main: &str) -> Result<Command> {
+        let build = self.work.join("java").join(module);
+        let list = build.join("classpath.txt");
+        let path =
+            fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+        let home = self.work.join("home");
+        fs::create_dir_all(&home)?;
+        let mut java = Command::new("java");
+        java.args(JVM_FLAGS)
+            .args(properties)
+            .arg(format!("-Duser.home={}", home.display()))
+            .arg(format!(
+                "-Drocketmq.client.localOffsetStoreDir={}",
+                home.join("offsets").display()
+            ))
+            .arg("-cp")
+            .arg(format!("{}:{path}", build.join("classes").display()))
+            .arg(main)
+            .env("ROCKETMQ_HOME", &home);
+        Ok(java)
+    }
+
+    pub(crate) fn go(&self) -> Command {
+        Command::new(self.work.join("go-suite"))
+    }
+
+    pub(crate) fn python(&self) -> Command {
+        let mut python = Command::new(self.work.join("python/bin/python"));
+        python
+            .arg(self.tests.join("python/suite.py"))
+            .env("HOME", self.work.join("home"));
+        python
+    }
+
+    pub(crate) fn node(&self) -> Command {
+        let mut node = Command::new("node");
+        node.current_dir(self.work.join("node")).arg("suite.js");
+        node
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    command.env(RUN_VARIABLE, crate::server::run_id());
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?} failed:\n{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}

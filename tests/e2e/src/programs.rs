@@ -1,0 +1,163 @@
+//! The program under test and how each of its roles is started.
+
+use crate::server::{Server, free_port, route};
+use anyhow::{Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Every broker registers a topic named after its cluster.
+pub(crate) const CLUSTER: &str = "DefaultCluster";
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// Where the binary is and where data goes.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    binary: PathBuf,
+    data: PathBuf,
+    serial: AtomicU32,
+}
+
+/// A running system with one name server and one broker.
+#[derive(Debug)]
+pub(crate) struct Standalone {
+    pub(crate) server: Server,
+    pub(crate) namesrv: String,
+    pub(crate) broker: String,
+    pub(crate) dir: PathBuf,
+}
+
+/// How to start a standalone system. `config` holds further lines of `broker.conf`.
+#[derive(Debug, Clone)]
+pub(crate) struct StandaloneOptions {
+    pub(crate) dir: PathBuf,
+    pub(crate) namesrv_port: u16,
+    pub(crate) broker_port: u16,
+    pub(crate) shards: u16,
+    pub(crate) config: Vec<String>,
+}
+
+impl Programs {
+    pub(crate) fn new(binary: PathBuf, work: &Path) -> Result<Self> {
+        let data = work.join("data").join(crate::server::run_id());
+        fs::create_dir_all(&data)?;
+        Ok(Self {
+            binary,
+            data,
+            serial: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) fn require_binary(&self) -> Result<()> {
+        ensure!(
+            self.binary.is_file(),
+            "{} is missing: cargo build --release --package ringmq",
+            self.binary.display()
+        );
+        Ok(())
+    }
+
+    pub(crate) fn ringmq(&self) -> Command {
+        Command::new(&self.binary)
+    }
+
+    /// A directory of its own, empty.
+    pub(crate) fn fresh_dir(&self, name: &str) -> Result<PathBuf> {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let dir = self.data.join(format!("{name}-{serial}"));
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    pub(crate) fn options(&self, name: &str, config: &[&str]) -> Result<StandaloneOptions> {
+        Ok(StandaloneOptions {
+            dir: self.fresh_dir(name)?,
+            namesrv_port: free_port()?,
+            broker_port: free_port()?,
+            shards: 2,
+            config: config.iter().map(|line| (*line).to_owned()).collect(),
+        })
+    }
+
+    /// Starts a standalone system and waits until its broker is registered.
+    pub(crate) fn standalone(&self, options: &StandaloneOptions) -> Result<Standalone> {
+        let mut system = self.start_standalone(options)?;
+        let namesrv = system.namesrv.clone();
+        system.server.wait_route(&namesrv, CLUSTER, START_LIMIT)?;
+        Ok(system)
+    }
+
+    /// As [`Self::standalone`], without waiting.
+    pub(crate) fn start_standalone(&self, options: &StandaloneOptions) -> Result<Standalone> {
+        let conf = options.dir.join("broker.conf");
+        let mut lines = vec![format!("listenPort={}", options.broker_port)];
+        lines.extend(options.config.iter().cloned());
+        fs::write(&conf, lines.join("\n") + "\n")?;
+        let mut command = self.ringmq();
+        command.arg("standalone").arg("-c").arg(&conf);
+        command.args(["--shards", &options.shards.to_string()]);
+        command.args(["--namesrv-port", &options.namesrv_port.to_string()]);
+        command.arg("--data").arg(options.dir.join("data"));
+        Ok(Standalone {
+            server: Server::start(command, "standalone", &options.dir)?,
+            namesrv: format!("127.0.0.1:{}", options.namesrv_port),
+            broker: format!("127.0.0.1:{}", options.broker_port),
+            dir: options.dir.clone(),
+        })
+    }
+
+    /// Starts `ringmq namesrv`; its address.
+    pub(crate) fn namesrv(&self, name: &str) -> Result<(Server, String)> {
+        let dir = self.fresh_dir(name)?;
+        let port = free_port()?;
+        let conf = dir.join("namesrv.conf");
+        fs::write(
+            &conf,
+            format!(
+                "listenPort={port}\nkvConfigPath={}\n",
+                dir.join("kvConfig.json").display()
+            ),
+        )?;
+        let mut command = self.ringmq();
+        command.arg("namesrv").arg("-c").arg(&conf);
+        Ok((
+            Server::start(command, name, &dir)?,
+            format!("127.0.0.1:{port}"),
+        ))
+    }
+
+    /// Starts `ringmq broker -n … -c …`; its address.
+    pub(crate) fn broker(&self, name: &str, namesrv: &str) -> Result<(Server, String)> {
+        let dir = self.fresh_dir(name)?;
+        let port = free_port()?;
+        let conf = dir.join("broker.conf");
+        fs::write(
+            &conf,
+            format!(
+                "brokerClusterName={CLUSTER}\nbrokerName={name}\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort={port}\n\
+                 shards=1\nstorePathRootDir={}\n",
+                dir.join("store").display()
+            ),
+        )?;
+        let mut command = self.ringmq();
+        command
+            .arg("broker")
+            .args(["-n", namesrv])
+            .arg("-c")
+            .arg(&conf);
+        Ok((
+            Server::start(command, name, &dir)?,
+            format!("127.0.0.1:{port}"),
+        ))
+    }
+}
+
+impl Standalone {
+    /// Brokers in the route of a topic.
+    pub(crate) fn route(&self, topic: &str) -> Result<Vec<String>> {
+        route(&self.namesrv, topic)
+    }
+}
