@@ -6,6 +6,7 @@
 
 use crate::client::Clients;
 use crate::conn::{ConnTable, LogBudget};
+use crate::delay::Delay;
 use crate::locks::QueueLocks;
 use crate::pull::PullService;
 use crate::register::Registrar;
@@ -32,6 +33,7 @@ pub(crate) struct Services<R: Rt> {
     pub(crate) pull: PullService<R>,
     pub(crate) clients: Clients,
     pub(crate) locks: QueueLocks,
+    pub(crate) delay: Delay,
     pub(crate) registrar: Registrar<R>,
     pub(crate) bad_frames: LogBudget,
     pub(crate) stop: Rc<Latch>,
@@ -54,6 +56,7 @@ impl<R: Rt> Services<R> {
             pull: PullService::new(&settings.net),
             clients: Clients::new(settings.net.members_max),
             locks: QueueLocks::default(),
+            delay: Delay::default(),
             registrar: Registrar::new(&settings),
             bad_frames: LogBudget::default(),
             stop: Rc::default(),

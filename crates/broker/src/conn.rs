@@ -327,7 +327,7 @@ fn send_batches<R: Rt>(services: &Services<R>, conn: &Conn<R>, outbound: &mut Ou
         let caller = conn.caller;
         let batch = RequestBatch { caller, frames };
         if let Err(batch) = services.shard.lanes.try_requests(to, batch) {
-            routes::shed(services, conn, &batch.frames);
+            routes::shed(conn, &batch.frames);
         }
     }
 }

@@ -7,19 +7,34 @@
 use crate::reply::{Refusal, ReplySlot};
 use remoting::ResponseCode;
 use remoting::command::{Command, decode};
-use remoting::header::{EncodeHeader, FieldSink, FieldValue};
+use remoting::header::{
+    EncodeHeader, FieldSink, FieldSpec, HeaderError, HeaderFields, RemotingHeader,
+};
 use rt::Rt;
 use serde::Serialize;
 use shard::Caller;
 
 /// A request that runs at once.
-pub(crate) struct InlineRequest<'a, H, R: Rt> {
+pub(crate) struct InlineRequest<'a, 'f, H, R: Rt> {
     pub(crate) header: H,
-    pub(crate) command: &'a Command<'a>,
+    pub(crate) command: &'a Command<'f>,
     /// The whole frame without its length word, to be kept by those who go on later.
     pub(crate) frame: &'a [u8],
     pub(crate) caller: Caller,
     pub(crate) slot: ReplySlot<R>,
+}
+
+impl<'a, 'f, H, R: Rt> InlineRequest<'a, 'f, H, R> {
+    /// The same request with a header of another form.
+    pub(crate) fn with_header<G>(self, header: G) -> InlineRequest<'a, 'f, G, R> {
+        InlineRequest {
+            header,
+            command: self.command,
+            frame: self.frame,
+            caller: self.caller,
+            slot: self.slot,
+        }
+    }
 }
 
 /// A request that runs as a task.
@@ -64,6 +79,12 @@ impl Answer {
         }
     }
 
+    /// The same with one more header field.
+    pub(crate) fn with_field(mut self, name: &str, value: &str) -> Self {
+        self.fields.0.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// The same with a body.
     pub(crate) fn with_body(mut self, body: Vec<u8>) -> Self {
         self.body = body;
@@ -77,18 +98,13 @@ impl Answer {
     }
 }
 
-/// Runs a task's handler on its own copy of the frame and answers.
-pub(crate) async fn run_task<R: Rt>(
-    slot: ReplySlot<R>,
-    frame: &[u8],
-    handle: impl AsyncFnOnce(&Command<'_>) -> Result<Answer, Refusal>,
-) {
-    let Ok(command) = decode(frame) else {
+/// Reads a task's own copy of a frame.
+pub(crate) fn decode_again(frame: &[u8]) -> Option<Command<'_>> {
+    let command = decode(frame).ok();
+    if command.is_none() {
         tracing::error!("a frame that was decoded before does not decode");
-        return;
-    };
-    let result = handle(&command).await;
-    answer(slot, result);
+    }
+    command
 }
 
 /// Answers a request that went on later.
@@ -107,18 +123,34 @@ pub(crate) fn answer<R: Rt>(slot: ReplySlot<R>, result: Result<Answer, Refusal>)
 
 /// Header fields as they will stand in the answer.
 #[derive(Debug, Default)]
-pub(crate) struct Fields(Vec<(&'static str, String)>);
+pub(crate) struct Fields(Vec<(String, String)>);
 
 impl FieldSink for Fields {
-    fn field(&mut self, name: &'static str, value: &str) {
-        self.0.push((name, value.to_owned()));
+    fn text(&mut self, name: &str, value: &str) {
+        self.0.push((name.to_owned(), value.to_owned()));
     }
 }
 
 impl EncodeHeader for Fields {
     fn encode(&self, sink: &mut impl FieldSink) {
         for (name, value) in &self.0 {
-            sink.field(name, value);
+            sink.text(name, value);
         }
+    }
+}
+
+/// The header of a request that has none; fields that come all the same are ignored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NoFields;
+
+impl EncodeHeader for NoFields {
+    fn encode(&self, _sink: &mut impl FieldSink) {}
+}
+
+impl<'f> RemotingHeader<'f> for NoFields {
+    const FIELDS: &'static [FieldSpec] = &[];
+
+    fn decode(_fields: &'f HeaderFields<'_>) -> Result<Self, HeaderError> {
+        Ok(Self)
     }
 }

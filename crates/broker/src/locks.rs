@@ -4,9 +4,18 @@
 //! Invariant: a queue of a group has one owner at most, and a lease that ran out has none.
 //! Java: `RebalanceLockManager`.
 
+use crate::assemble::Services;
+use crate::handler::{Answer, NoFields, TaskRequest};
+use crate::reply::Refusal;
 use base::HashMap;
+use remoting::ResponseCode;
 use remoting::body::MessageQueue;
+use remoting::body::dialect;
+use remoting::body::lock::{LockBatchRequestBody, LockBatchResponseBody};
+use rt::Rt;
+use shard::CallError;
 use std::cell::RefCell;
+use std::rc::Rc;
 
 /// The locks of this shard's groups.
 #[derive(Debug, Default)]
@@ -77,6 +86,73 @@ impl QueueLocks {
             !leases.is_empty()
         });
     }
+}
+
+/// Why queues were not locked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    #[error("the body cannot be read: {0}")]
+    Body(String),
+    #[error("{count} queues are named, at most {QUEUES_MAX} may be")]
+    TooMany { count: usize },
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl From<LockError> for Refusal {
+    fn from(error: LockError) -> Self {
+        let code = match error {
+            LockError::Body(_) => ResponseCode::SystemError,
+            LockError::TooMany { .. } => ResponseCode::InvalidParameter,
+            LockError::Call(_) => ResponseCode::SystemBusy,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+/// `LOCK_BATCH_MQ` (41). The group stands in the body, so the accepting shard passes it on.
+pub(crate) async fn lock_queues<R: Rt>(
+    services: &Rc<Services<R>>,
+    request: TaskRequest<'_, NoFields>,
+) -> Result<Answer, Refusal> {
+    let body: LockBatchRequestBody = dialect::from_slice(request.command.body)
+        .map_err(|error| LockError::Body(error.to_string()))?;
+    check_count(body.mq_set.len())?;
+    let to = services.shard.owner_of_group(&body.consumer_group);
+    let lock = move |services: Rc<Services<R>>| async move {
+        let now_us = services.shard.rt.monotonic_us();
+        let locks = &services.locks;
+        locks.lock(&body.consumer_group, &body.client_id, body.mq_set, now_us)
+    };
+    let held = services.call(to, lock).await.map_err(LockError::from)?;
+    let body = LockBatchResponseBody {
+        lock_ok_mq_set: held,
+    };
+    Ok(Answer::json(&body))
+}
+
+/// `UNLOCK_BATCH_MQ` (42).
+pub(crate) async fn unlock_queues<R: Rt>(
+    services: &Rc<Services<R>>,
+    request: TaskRequest<'_, NoFields>,
+) -> Result<Answer, Refusal> {
+    let body: LockBatchRequestBody = dialect::from_slice(request.command.body)
+        .map_err(|error| LockError::Body(error.to_string()))?;
+    check_count(body.mq_set.len())?;
+    let to = services.shard.owner_of_group(&body.consumer_group);
+    let unlock = move |services: Rc<Services<R>>| async move {
+        let locks = &services.locks;
+        locks.unlock(&body.consumer_group, &body.client_id, &body.mq_set);
+    };
+    services.call(to, unlock).await.map_err(LockError::from)?;
+    Ok(Answer::empty())
+}
+
+fn check_count(count: usize) -> Result<(), LockError> {
+    if count > QUEUES_MAX {
+        return Err(LockError::TooMany { count });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

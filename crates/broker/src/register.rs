@@ -8,7 +8,7 @@
 use crate::assemble::Services;
 use crate::settings::BrokerSettings;
 use remoting::body::register_broker::RegisterBrokerBody;
-use remoting::body::topic_config::TopicConfigSerializeWrapper;
+use remoting::body::topic_config::{TopicConfig, TopicConfigSerializeWrapper};
 use remoting::command::{SerializeType, decode, write_request};
 use remoting::frame::FrameBuffer;
 use remoting::header::EncodeHeader;
@@ -26,6 +26,7 @@ pub(crate) struct Registrar<R: Rt> {
     peers: Vec<Rc<Peer<R>>>,
     wanted: Event,
     progress: Event,
+    is_leaving: Cell<bool>,
 }
 
 struct Peer<R: Rt> {
@@ -72,12 +73,19 @@ impl<R: Rt> Registrar<R> {
             peers: settings.name_servers.iter().map(peer).collect(),
             wanted: Event::new(),
             progress: Event::new(),
+            is_leaving: Cell::new(false),
         }
     }
 
     /// Whether a name server has accepted the last registration.
     pub(crate) fn is_registered(&self) -> bool {
         self.peers.iter().any(|peer| peer.is_registered.get())
+    }
+
+    /// Says farewell to every name server and registers no more.
+    pub(crate) async fn unregister(&self) {
+        self.is_leaving.set(true);
+        self.register_now().await;
     }
 
     /// Registers the present topics with every name server. Done when each has accepted, failed,
@@ -89,19 +97,6 @@ impl<R: Rt> Registrar<R> {
             |peer: &Rc<Peer<R>>| peer.done.get() >= wanted || peer.is_failing.get();
         while !self.peers.iter().all(is_done) {
             self.progress.wait().await;
-        }
-    }
-}
-
-impl<R: Rt> Registrar<R> {
-    /// Says farewell to every name server.
-    pub(crate) async fn unregister(&self) {
-        self.wanted.notify();
-        for peer in &self.peers {
-            let wanted = self.wanted.count();
-            while peer.done.get() < wanted && !peer.is_failing.get() {
-                self.progress.wait().await;
-            }
         }
     }
 }
@@ -124,3 +119,164 @@ pub(crate) fn start<R: Rt>(services: &Rc<Services<R>>) {
         }
     });
 }
+
+async fn keep_registered<R: Rt>(services: &Rc<Services<R>>, peer: &Rc<Peer<R>>) {
+    let registrar = &services.registrar;
+    loop {
+        let wanted = registrar.wanted.count();
+        let is_leaving = registrar.is_leaving.get();
+        if peer.done.get() < wanted {
+            let told = if is_leaving {
+                unregister(services, peer).await
+            } else {
+                register(services, peer).await
+            };
+            note(peer, &told);
+            peer.is_registered.set(told.is_ok() && !is_leaving);
+            peer.done.set(wanted);
+            registrar.progress.notify();
+        }
+        if is_leaving {
+            return;
+        }
+        registrar.wanted.wait_past(wanted).await;
+    }
+}
+
+fn note<R: Rt>(peer: &Peer<R>, told: &Result<(), RegisterError>) {
+    let address = peer.address;
+    match told {
+        Ok(()) if peer.is_failing.replace(false) => {
+            tracing::info!(%address, "name server reached again");
+        }
+        Err(error) if !peer.is_failing.replace(true) => {
+            tracing::warn!(%address, %error, "name server not told; it is tried again");
+        }
+        _ => {}
+    }
+    if told.is_err() {
+        peer.connection.take();
+    }
+}
+
+async fn register<R: Rt>(services: &Rc<Services<R>>, peer: &Rc<Peer<R>>) -> Result<(), RegisterError> {
+    let settings = &services.settings;
+    let body = registration_body(services);
+    let header = RegisterBrokerRequestHeader {
+        broker_name: settings.name.clone(),
+        broker_addr: settings.advertised().to_string(),
+        cluster_name: settings.cluster.clone(),
+        ha_server_addr: settings.ha_address().to_string(),
+        broker_id: settings.id,
+        compressed: Some(false),
+        body_crc32: Some((crc32fast::hash(&body) & 0x7FFF_FFFF) as i32),
+        ..RegisterBrokerRequestHeader::default()
+    };
+    exchange(services, peer, RequestCode::RegisterBroker, &header, &body).await
+}
+
+async fn unregister<R: Rt>(services: &Rc<Services<R>>, peer: &Rc<Peer<R>>) -> Result<(), RegisterError> {
+    let settings = &services.settings;
+    let header = UnRegisterBrokerRequestHeader {
+        broker_name: settings.name.clone(),
+        broker_addr: settings.advertised().to_string(),
+        cluster_name: settings.cluster.clone(),
+        broker_id: settings.id,
+    };
+    exchange(services, peer, RequestCode::UnregisterBroker, &header, &[]).await
+}
+
+fn registration_body<R: Rt>(services: &Services<R>) -> Vec<u8> {
+    let topics = services.shard.topics();
+    let permission = services.settings.permission;
+    let row = |(name, config): (&str, &std::sync::Arc<TopicConfig>)| {
+        let mut config = TopicConfig::clone(config);
+        // Java BrokerController.doRegisterBrokerAll: a broker that may not read or write says so
+        // by the permission of its topics.
+        if permission & READ_WRITE != READ_WRITE {
+            config.perm &= permission;
+        }
+        (name.to_owned(), config)
+    };
+    let wrapper = TopicConfigSerializeWrapper {
+        topic_config_table: topics.iter().map(row).collect(),
+        data_version: topics.data_version.clone(),
+        ..TopicConfigSerializeWrapper::default()
+    };
+    let body = RegisterBrokerBody {
+        topic_config_serialize_wrapper: wrapper,
+        filter_server_list: Vec::new(),
+    };
+    serde_json::to_vec(&body).expect("plain data with text keys")
+}
+
+/// Sends a request and waits for its answer, within the deadline.
+async fn exchange<R: Rt>(
+    services: &Rc<Services<R>>,
+    peer: &Rc<Peer<R>>,
+    code: RequestCode,
+    header: &impl EncodeHeader,
+    body: &[u8],
+) -> Result<(), RegisterError> {
+    let rt = &services.shard.rt;
+    let held = peer.connection.take();
+    let mut connection = match held {
+        Some(connection) => connection,
+        None => connect(rt, peer.address).await?,
+    };
+    connection.opaque += 1;
+    let mut frame = Vec::new();
+    let opaque = connection.opaque;
+    write_request(&mut frame, SerializeType::Json, code as i32, opaque, false, header, body);
+    let is_done = Rc::new(Cell::new(false));
+    let (abort, done, timer) = (connection.write.aborter(), Rc::clone(&is_done), rt.clone());
+    rt.spawn(Class::Housekeeping, async move {
+        timer.sleep(EXCHANGE_DEADLINE).await;
+        if !done.get() {
+            abort();
+        }
+    });
+    let answered = connection.exchange(&frame, opaque).await;
+    is_done.set(true);
+    answered?;
+    peer.connection.replace(Some(connection));
+    Ok(())
+}
+
+async fn connect<R: Rt>(rt: &R, address: SocketAddr) -> Result<Connection<R>, RegisterError> {
+    let (read, write) = rt.net().connect(address).await?.split();
+    let frames = FrameBuffer::new(remoting::frame::FRAME_LEN_MAX);
+    Ok(Connection { read, write, frames, opaque: 0 })
+}
+
+impl<R: Rt> Connection<R> {
+    async fn exchange(&mut self, frame: &[u8], opaque: i32) -> Result<(), RegisterError> {
+        self.write.write_all(frame).await?;
+        loop {
+            let unreadable = |error: &dyn std::fmt::Display| RegisterError::Answer(error.to_string());
+            let next = self.frames.next_frame().map_err(|error| unreadable(&error))?;
+            if let Some(range) = next {
+                let answer = decode(self.frames.bytes(range)).map_err(|error| unreadable(&error))?;
+                if answer.opaque == opaque && answer.is_response() {
+                    let (code, remark) = (answer.code, answer.remark.as_deref().unwrap_or(""));
+                    return if code == ResponseCode::Success as i32 {
+                        Ok(())
+                    } else {
+                        Err(RegisterError::Refused { code, remark: remark.to_owned() })
+                    };
+                }
+                continue;
+            }
+            self.frames.compact();
+            let count = self.read.read(self.frames.spare_mut(READ_LEN)).await?;
+            if count == 0 {
+                return Err(RegisterError::Closed);
+            }
+            self.frames.filled(count);
+        }
+    }
+}
+
+const READ_WRITE: i32 = 6;
+const READ_LEN: usize = 16 << 10;
+const EXCHANGE_DEADLINE: Duration = Duration::from_secs(3);

@@ -181,6 +181,11 @@ impl<R: Rt> ReplySlot<R> {
         self.to
     }
 
+    /// Leaves the answer, and the reserved room, to whoever was handed the request.
+    pub(crate) fn hand_over(mut self) {
+        self.cost = 0;
+    }
+
     /// Gives the reserved room back early, as a parked pull does.
     pub(crate) fn release(&mut self) {
         self.port.release(std::mem::take(&mut self.cost));

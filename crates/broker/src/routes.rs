@@ -7,12 +7,24 @@
 use crate::assemble::Services;
 use crate::conn::{Conn, Outbound};
 use crate::gate;
-use crate::handler::{InlineRequest, TaskRequest, run_task};
+use crate::handler::{InlineRequest, NoFields, TaskRequest, answer, decode_again};
 use crate::reply::{Refusal, ReplyPort, ReplySlot};
 use base::ShardId;
-use remoting::command::{Command, decode};
+use remoting::command::{Command, DecodeError, decode};
+use remoting::header::client::{
+    ConsumerSendMsgBackRequestHeader, GetConsumerListByGroupRequestHeader,
+    UnregisterClientRequestHeader,
+};
+use remoting::header::offset::{
+    GetEarliestMsgStoretimeRequestHeader, GetMaxOffsetRequestHeader, GetMinOffsetRequestHeader,
+    QueryConsumerOffsetRequestHeader, SearchOffsetRequestHeader,
+    UpdateConsumerOffsetRequestHeader,
+};
+use remoting::header::pull::PullMessageRequestHeader;
+use remoting::header::query::ViewMessageRequestHeader;
+use remoting::header::send::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
 use remoting::header::{FieldSpec, RemotingHeader, RouteRole};
-use remoting::{DecodeError, RequestCode, ResponseCode};
+use remoting::{RequestCode, ResponseCode};
 use rt::Rt;
 use shard::Caller;
 use std::rc::Rc;
@@ -104,17 +116,21 @@ macro_rules! run {
         let services = Rc::clone($run.services);
         let (frame, caller, slot) = ($run.frame.to_vec(), $run.caller, $run.slot);
         $run.services.shard.rt.spawn(rt::Class::Request, async move {
-            run_task(slot, &frame, async |command| {
-                let header = <$header>::decode(&command.fields)
-                    .map_err(|error| Refusal::new(ResponseCode::SystemError, error.to_string()))?;
-                let request = TaskRequest {
-                    header,
-                    command,
-                    caller,
-                };
-                $handler(&services, request).await
-            })
-            .await;
+            let Some(command) = decode_again(&frame) else {
+                return;
+            };
+            let result = match <$header>::decode(&command.fields) {
+                Ok(header) => {
+                    let request = TaskRequest {
+                        header,
+                        command: &command,
+                        caller,
+                    };
+                    $handler(&services, request).await
+                }
+                Err(error) => Err(Refusal::new(ResponseCode::SystemError, error.to_string())),
+            };
+            answer(slot, result);
         });
     }};
 }
@@ -152,7 +168,7 @@ macro_rules! routes {
         }
 
         /// Runs one request on the shard that owns it.
-        fn dispatch<R: Rt>(code: RequestCode, run: Run<'_, R>) {
+        fn dispatch<R: Rt>(code: RequestCode, run: Run<'_, '_, R>) {
             match code {
                 $(RequestCode::$code => run!($work, $header, $handler, run),)*
                 $(RequestCode::$refused => run.slot.refuse(&unserved(code as i32, $why)),)*
@@ -164,9 +180,9 @@ macro_rules! routes {
 include!("routes/table.rs");
 
 /// One request on its way to its handler.
-struct Run<'a, R: Rt> {
+struct Run<'a, 'f, R: Rt> {
     services: &'a Rc<Services<R>>,
-    command: &'a Command<'a>,
+    command: &'a Command<'f>,
     frame: &'a [u8],
     caller: Caller,
     slot: ReplySlot<R>,

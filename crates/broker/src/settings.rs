@@ -72,6 +72,9 @@ pub struct BrokerSettings {
     pub transfer_count_max: usize,
     /// `maxTransferBytesOnMessageInMemory`.
     pub transfer_bytes_max: usize,
+    /// While a shard's log is not longer than this, in bytes, a queue that still has its first
+    /// message counts as young: a new group begins at 0.
+    pub young_log_bytes: u64,
     /// `notifyConsumerIdsChangedEnable`.
     pub notifies_members: bool,
     /// `messageDelayLevel`, in milliseconds by level from 1.
@@ -168,6 +171,7 @@ impl BrokerSettings {
             short_polling_ms: 1_000,
             transfer_count_max: 32,
             transfer_bytes_max: 256 << 10,
+            young_log_bytes: 4 << 30,
             notifies_members: true,
             delay_levels_ms: DELAY_LEVELS_S.iter().map(|s| s * 1_000).collect(),
             flush_consumer_offset_interval_ms: 5_000,

@@ -93,6 +93,14 @@ impl ConsumerOffsets {
         records.all
     }
 
+    /// Counts everything as changed, after a record of changes could not be written.
+    pub fn change_all(&self) {
+        let mut changed = self.changed.borrow_mut();
+        for (key, queues) in self.offsets.borrow().iter() {
+            changed.extend(queues.keys().map(|queue_id| (key.clone(), *queue_id)));
+        }
+    }
+
     /// Everything, as log records of about `len_max` bytes at most.
     pub fn records(&self, len_max: usize) -> Vec<Vec<u8>> {
         let mut records = Records::new(len_max);

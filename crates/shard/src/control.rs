@@ -14,7 +14,7 @@ use remoting::body::topic_config::{DataVersion, TopicConfig};
 use rt::sync::Event;
 use rt::{Class, Rt};
 use serde_json::Value;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -37,8 +37,6 @@ pub enum ControlError {
 /// The writer of topics and groups.
 pub struct Control<R: Rt> {
     shard: Rc<Shard<R>>,
-    topics: RefCell<Arc<ConfigTable<TopicConfig>>>,
-    groups: RefCell<Arc<ConfigTable<SubscriptionGroupConfig>>>,
     wanted: Cell<u64>,
     published: Cell<u64>,
     is_publishing: Cell<bool>,
@@ -49,8 +47,6 @@ impl<R: Rt> Control<R> {
     /// Takes over the tables that shard 0 has recovered.
     pub fn new(shard: Rc<Shard<R>>) -> Rc<Self> {
         Rc::new(Self {
-            topics: RefCell::new(shard.topics()),
-            groups: RefCell::new(shard.groups()),
             shard,
             wanted: Cell::new(0),
             published: Cell::new(0),
@@ -61,12 +57,12 @@ impl<R: Rt> Control<R> {
 
     /// The topics as they will be published next.
     pub fn topics(&self) -> Arc<ConfigTable<TopicConfig>> {
-        self.topics.borrow().clone()
+        self.shard.written_topics.borrow().clone()
     }
 
     /// The groups as they will be published next.
     pub fn groups(&self) -> Arc<ConfigTable<SubscriptionGroupConfig>> {
-        self.groups.borrow().clone()
+        self.shard.written_groups.borrow().clone()
     }
 
     /// Creates or replaces a topic. Done when its record is acknowledged by the log and every
@@ -81,7 +77,8 @@ impl<R: Rt> Control<R> {
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &config);
         let row = Some(Arc::new(config));
-        self.topics
+        self.shard
+            .written_topics
             .replace(Arc::new(table.with(&name, row, version)));
         self.commit(kinds::TOPIC, &payload).await
     }
@@ -94,7 +91,8 @@ impl<R: Rt> Control<R> {
         let table = self.topics();
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &Value::from(name));
-        self.topics
+        self.shard
+            .written_topics
             .replace(Arc::new(table.with(name, None, version)));
         self.commit(kinds::TOPIC_REMOVED, &payload).await
     }
@@ -113,7 +111,8 @@ impl<R: Rt> Control<R> {
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &config);
         let row = Some(Arc::new(config));
-        self.groups
+        self.shard
+            .written_groups
             .replace(Arc::new(table.with(&name, row, version)));
         self.commit(kinds::GROUP, &payload).await
     }
@@ -126,7 +125,8 @@ impl<R: Rt> Control<R> {
         let table = self.groups();
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &Value::from(name));
-        self.groups
+        self.shard
+            .written_groups
             .replace(Arc::new(table.with(name, None, version)));
         self.commit(kinds::GROUP_REMOVED, &payload).await
     }

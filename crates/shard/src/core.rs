@@ -48,6 +48,9 @@ pub struct Shard<R: Rt> {
     pub limits: Limits,
     topics: RefCell<Arc<TopicTable>>,
     groups: RefCell<Arc<GroupTable>>,
+    /// On shard 0: the tables as its log has them, ahead of what was published.
+    pub(crate) written_topics: RefCell<Arc<TopicTable>>,
+    pub(crate) written_groups: RefCell<Arc<GroupTable>>,
     adopted: Event,
     delay_progress: RefCell<DelayProgress>,
     is_delay_progress_changed: Cell<bool>,
@@ -74,6 +77,8 @@ impl<R: Rt> Shard<R> {
             limits,
             topics: RefCell::default(),
             groups: RefCell::default(),
+            written_topics: RefCell::default(),
+            written_groups: RefCell::default(),
             adopted: Event::new(),
             delay_progress: RefCell::default(),
             is_delay_progress_changed: Cell::new(false),
@@ -186,11 +191,24 @@ impl<R: Rt> Shard<R> {
     /// As the log's append; what was not written is lost for the log, not for memory.
     pub fn write_changes(&self) -> Result<(), AppendError> {
         for part in self.offsets.take_changes(RECORD_LEN_MAX) {
-            self.append_record(kinds::CONSUMER_OFFSETS, &part)?;
+            if let Err(error) = self.append_record(kinds::CONSUMER_OFFSETS, &part) {
+                self.offsets.change_all();
+                return Err(error);
+            }
         }
+        self.write_delay_progress()
+    }
+
+    /// Writes delivery progress as a record, when it changed.
+    ///
+    /// # Errors
+    /// As the log's append.
+    pub fn write_delay_progress(&self) -> Result<(), AppendError> {
         if self.is_delay_progress_changed.replace(false) {
             let payload = encode_progress(&self.delay_progress.borrow());
-            self.append_record(kinds::DELAY_PROGRESS, &payload)?;
+            let appended = self.append_record(kinds::DELAY_PROGRESS, &payload);
+            self.is_delay_progress_changed.set(appended.is_err());
+            appended?;
         }
         Ok(())
     }
@@ -211,20 +229,20 @@ impl<R: Rt> Shard<R> {
             kinds::TOPIC => {
                 let (version, row) = records::decode_row::<TopicConfig>(kind, payload)?;
                 let name = row.topic_name.clone();
-                set_row(&self.topics, &name, Some(Arc::new(row)), version);
+                set_row(&self.written_topics, &name, Some(Arc::new(row)), version);
             }
             kinds::TOPIC_REMOVED => {
                 let (version, name) = records::decode_row::<String>(kind, payload)?;
-                set_row(&self.topics, &name, None, version);
+                set_row(&self.written_topics, &name, None, version);
             }
             kinds::GROUP => {
                 let (version, row) = records::decode_row::<SubscriptionGroupConfig>(kind, payload)?;
                 let name = row.group_name.clone();
-                set_row(&self.groups, &name, Some(Arc::new(row)), version);
+                set_row(&self.written_groups, &name, Some(Arc::new(row)), version);
             }
             kinds::GROUP_REMOVED => {
                 let (version, name) = records::decode_row::<String>(kind, payload)?;
-                set_row(&self.groups, &name, None, version);
+                set_row(&self.written_groups, &name, None, version);
             }
             kinds::CONSUMER_OFFSETS => {
                 let replayed = self.offsets.replay(payload);
@@ -244,12 +262,12 @@ impl<R: Rt> Shard<R> {
     fn snapshot(&self) -> Vec<(RecordKind, Vec<u8>)> {
         let mut all = Vec::new();
         if self.id() == ShardId::CONTROL {
-            let topics = self.topics();
+            let topics = self.written_topics.borrow();
             for (_, row) in topics.iter() {
                 let payload = records::encode_row(&topics.data_version, &**row);
                 all.push((RecordKind(kinds::TOPIC), payload));
             }
-            let groups = self.groups();
+            let groups = self.written_groups.borrow();
             for (_, row) in groups.iter() {
                 let payload = records::encode_row(&groups.data_version, &**row);
                 all.push((RecordKind(kinds::GROUP), payload));

@@ -13,12 +13,14 @@ mod lanes;
 mod message;
 mod records;
 mod table;
+mod wait;
 
 pub use arrivals::Arrivals;
 pub use consumer_offsets::{ConsumerOffsets, OffsetRecordError};
 pub use control::{Control, ControlError};
-pub use core::{Limits, Shard};
+pub use core::{DelayProgress, Limits, Shard};
 pub use lanes::{CallError, Lanes, Receiver};
 pub use message::{Caller, ConnId, Job, JobFuture, ReplyBatch, RequestBatch, ShardMessage};
 pub use records::{ReplayError, kinds};
 pub use table::{ConfigTable, GroupTable, TopicTable};
+pub use wait::first_of;

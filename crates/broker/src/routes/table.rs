@@ -11,13 +11,13 @@ routes! {
         GetMinOffset            Queue     Any    Inline GetMinOffsetRequestHeader<'_>                 => crate::query::min_offset;
         GetEarliestMsgStoretime Queue     Any    Task   GetEarliestMsgStoretimeRequestHeader<'_>      => crate::query::earliest_store_time;
         ViewMessageById         PhyOffset Any    Task   ViewMessageRequestHeader<'_>                  => crate::query::view_message;
-        HeartBeat               Local     Any    Task   NoHeader                                      => crate::client::heartbeat;
+        HeartBeat               Local     Any    Task   NoFields                                      => crate::client::heartbeat;
         UnregisterClient        Local     Any    Task   UnregisterClientRequestHeader<'_>             => crate::client::unregister;
         ConsumerSendMsgBack     PhyOffset Any    Task   ConsumerSendMsgBackRequestHeader<'_>          => crate::retry::send_message_back;
         GetConsumerListByGroup  Group     Any    Task   GetConsumerListByGroupRequestHeader<'_>       => crate::client::consumer_list;
-        LockBatchMq             Local     Any    Task   NoHeader                                      => crate::locks::lock_queues;
-        UnlockBatchMq           Local     Any    Task   NoHeader                                      => crate::locks::unlock_queues;
-        CheckClientConfig       Local     Any    Task   NoHeader                                      => crate::client::check_config;
+        LockBatchMq             Local     Any    Task   NoFields                                      => crate::locks::lock_queues;
+        UnlockBatchMq           Local     Any    Task   NoFields                                      => crate::locks::unlock_queues;
+        CheckClientConfig       Local     Any    Task   NoFields                                      => crate::client::check_config;
         SendMessageV2           Queue     Pub    Inline SendMessageRequestHeaderV2<'_>                => crate::send::send_message_v2;
         SendBatchMessage        Queue     Pub    Inline SendMessageRequestHeaderV2<'_>                => crate::send::send_batch;
         LitePullMessage         Queue     Sub    Inline PullMessageRequestHeader<'_>                  => crate::pull::pull_message;

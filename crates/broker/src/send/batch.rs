@@ -1,0 +1,96 @@
+//! Batches: several messages of one queue in one frame.
+//!
+//! Each inner message becomes a stored message of its own, with consecutive offsets; the outer
+//! header gives topic, queue, times and hosts, and its properties are not added (as 5.x does).
+//! Invariant: the batch is read to its end before the first message is appended.
+
+use super::held::Held;
+use super::properties::{self, Scanned};
+use super::{Incoming, SendError, answer_when_written, refuse, validate};
+use crate::assemble::Services;
+use crate::reply::ReplySlot;
+use crate::topics::TopicHandle;
+use remoting::message::batch::{BatchMessage, split};
+use remoting::message::{MessageFields, OffsetMessageId, tags_code};
+use rt::Rt;
+use std::rc::Rc;
+use store::AppendReceipt;
+
+pub(super) fn append<R: Rt>(
+    services: &Rc<Services<R>>,
+    handle: &TopicHandle,
+    message: &Incoming<'_>,
+    queue_id: u32,
+    slot: ReplySlot<R>,
+) {
+    let outer = Scanned::read(message.header.properties.unwrap_or_default());
+    match append_all(services, handle, message, queue_id) {
+        Ok((first, ids, end)) => {
+            let held = Held::new(slot, first, queue_id as i32, outer.uniq_key);
+            answer_when_written(services, held.batch(ids, end), outer.waits);
+        }
+        Err(error) => refuse(services, slot, error),
+    }
+}
+
+fn append_all<R: Rt>(
+    services: &Services<R>,
+    handle: &TopicHandle,
+    message: &Incoming<'_>,
+    queue_id: u32,
+) -> Result<(AppendReceipt, String, base::LogPosition), SendError> {
+    if handle.is_retry {
+        return Err(SendError::BatchToRetry(handle.name.to_string()));
+    }
+    let inner = split(message.body).collect::<Result<Vec<BatchMessage<'_>>, _>>();
+    let inner = inner.map_err(|error| SendError::Batch(error.to_string()))?;
+    let mut first: Option<AppendReceipt> = None;
+    let mut end = base::LogPosition(0);
+    let mut ids = String::new();
+    for part in &inner {
+        let receipt = append_one(services, handle, message, queue_id, part)?;
+        if !ids.is_empty() {
+            ids.push(',');
+        }
+        let id = OffsetMessageId::new(services.send.store_host, receipt.phy_offset.to_wire());
+        ids.push_str(id.as_str());
+        first.get_or_insert(receipt);
+        end = receipt.end;
+    }
+    match first {
+        Some(first) => Ok((first, ids, end)),
+        None => Err(SendError::Batch("it holds no message".to_owned())),
+    }
+}
+
+fn append_one<R: Rt>(
+    services: &Services<R>,
+    handle: &TopicHandle,
+    message: &Incoming<'_>,
+    queue_id: u32,
+    part: &BatchMessage<'_>,
+) -> Result<AppendReceipt, SendError> {
+    let header = message.header;
+    let scanned = Scanned::read(part.properties);
+    validate::check_kind(&scanned)?;
+    let mut unique = [0; properties::UNIQUE_LEN];
+    let added_key = properties::missing_key(&scanned, &services.shard.rt, &mut unique);
+    let own = &services.send.own_properties;
+    let fields = MessageFields {
+        topic: &handle.name,
+        queue_id: queue_id as i32,
+        flag: part.flag,
+        sys_flag: header.sys_flag,
+        born_timestamp_ms: header.born_timestamp_ms,
+        born_host: message.caller.peer,
+        store_host: services.send.store_host,
+        reconsume_times: header.reconsume_times.unwrap_or(0),
+        prepared_transaction_offset: 0,
+        body: part.body,
+        properties: &[scanned.before, scanned.after, added_key, own],
+    };
+    validate::check_properties(&fields)?;
+    let queue = handle.queue(&services.shard, queue_id);
+    let tags = scanned.tags.map_or(0, tags_code);
+    Ok(services.shard.store.append(queue, &fields, tags)?)
+}
