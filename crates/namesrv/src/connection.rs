@@ -163,14 +163,16 @@ impl Connection {
         while let Some(range) = self.frames.next_frame()? {
             frames += 1;
             self.pending -= LENGTH_WORD_LEN + range.len();
-            let command = command::decode(self.frames.bytes(range))?;
-            if command.is_response() {
-                continue;
-            }
-            let reply_to = command.reply_to();
-            let answer = requests::answer(&self.server, self.id, &command).await;
-            if !reply_to.oneway {
-                answer.write(&mut self.out, reply_to);
+            {
+                let command = command::decode(self.frames.bytes(range))?;
+                if command.is_response() {
+                    continue;
+                }
+                let reply_to = command.reply_to();
+                let answer = requests::answer(&self.server, self.id, &command).await;
+                if !reply_to.oneway {
+                    answer.write(&mut self.out, reply_to);
+                }
             }
             if self.out.len() >= REPLY_BATCH_LEN {
                 self.flush().await?;
