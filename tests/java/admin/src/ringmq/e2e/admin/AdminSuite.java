@@ -214,7 +214,8 @@ public final class AdminSuite {
             MqAdmin.that(lines.stream().anyMatch(line -> line.matches(key + "\\s*: .+")), "no key " + key);
         }
         String tps = lines.stream().filter(line -> line.startsWith("putTps")).findFirst().get().replaceAll("^putTps\\s*: ", "");
-        MqAdmin.equal(3, tps.trim().split(" ").length, "figures of putTps");
+        // Ten seconds, a minute, ten minutes; a young broker leaves out what it has not measured yet.
+        MqAdmin.matches("[0-9.]+( [0-9.]+){0,2}", tps.trim(), "figures of putTps");
         List<String> sorted = lines.stream().filter(line -> line.matches("\\S+\\s*: .*")).map(line -> line.split("\\s*:")[0])
             .collect(java.util.stream.Collectors.toList());
         MqAdmin.that(sorted.size() > 40, "only " + sorted.size() + " keys");
