@@ -415,13 +415,13 @@ mod tests {
                 for (name, value) in &pairs {
                     fields.push(name.as_str(), value.as_str());
                 }
+                let mut out = Vec::new();
                 let command = Command {
                     code, version, opaque, flag, serialize, fields,
                     language: LanguageCode::Go,
                     remark: remark.as_deref().map(Cow::Borrowed),
                     body: &body,
                 };
-                let mut out = Vec::new();
                 write_command(&mut out, &command);
                 prop_assert_eq!(decode(&out[4..]).unwrap(), command);
             }

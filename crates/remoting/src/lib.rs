@@ -17,4 +17,4 @@ pub mod message;
 pub mod serialize;
 
 pub use code::{RequestCode, ResponseCode};
-pub use command::{Command, ReplyTo, SerializeType};
+pub use command::{Command, DecodeError, ReplyTo, SerializeType};

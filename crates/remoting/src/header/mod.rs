@@ -10,8 +10,15 @@ use std::borrow::Cow;
 
 pub use macros::RemotingHeader;
 
+pub mod admin;
+pub mod client;
+pub mod group;
+pub mod namesrv;
+pub mod offset;
 pub mod pull;
+pub mod query;
 pub mod send;
+pub mod topic;
 
 /// A header that can be written.
 pub trait EncodeHeader {
@@ -69,6 +76,14 @@ pub struct NoHeader;
 
 impl EncodeHeader for NoHeader {
     fn encode(&self, _sink: &mut impl FieldSink) {}
+}
+
+impl<'f> RemotingHeader<'f> for NoHeader {
+    const FIELDS: &'static [FieldSpec] = &[];
+
+    fn decode(_fields: &'f HeaderFields<'_>) -> Result<Self, HeaderError> {
+        Ok(Self)
+    }
 }
 
 /// A field as it came: name and value.

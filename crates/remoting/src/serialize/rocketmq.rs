@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(header.opaque, -7);
         assert_eq!(header.flag, 2);
         assert_eq!(header.remark.as_deref(), Some("订单"));
-        assert_eq!(header.fields, fields);
+        assert!(header.fields.iter().eq(fields.iter()));
         let mut bytes = Vec::new();
         encode(
             &mut bytes,
