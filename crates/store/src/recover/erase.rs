@@ -14,11 +14,12 @@ use std::rc::Rc;
 
 const CHUNK_LEN: usize = 512 << 10;
 
-/// Erases everything from `end` on and syncs all segments. Gives the number of bytes that were not
-/// zero and are now.
+/// Erases everything from `end` on and syncs the segments from `scanned_from` on, which no
+/// checkpoint vouches for. Gives the number of bytes that were not zero and are now.
 pub(super) async fn beyond<D: Disk>(
     disk: &D,
     segments: &mut Segments<D::File>,
+    scanned_from: u64,
     end: u64,
     settings: &Settings,
 ) -> io::Result<u64> {
@@ -35,7 +36,7 @@ pub(super) async fn beyond<D: Disk>(
     }
     // What was read may never have been synced: a block that was found here and is lost in the
     // next power cut would be a message that was seen and is gone.
-    for segment in segments.iter() {
+    for segment in segments.iter().filter(|segment| segment.end > scanned_from) {
         segment.file.datasync().await?;
     }
     Ok(erased)
