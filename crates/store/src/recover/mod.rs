@@ -236,7 +236,8 @@ async fn replay<D: Disk>(
         state.report.quarantined.push(Quarantined { from, to: end });
         state.end = to;
     }
+    let from = state.report.scanned_from.0;
     state.report.erased_bytes =
-        erase::beyond(disk, &mut state.segments, state.end, settings).await?;
+        erase::beyond(disk, &mut state.segments, from, state.end, settings).await?;
     Ok(())
 }
