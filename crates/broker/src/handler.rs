@@ -6,7 +6,7 @@
 
 use crate::reply::{Refusal, ReplySlot};
 use remoting::ResponseCode;
-use remoting::command::{Command, decode};
+use remoting::command::{Command, LanguageCode, decode};
 use remoting::header::{
     EncodeHeader, FieldSink, FieldSpec, HeaderError, HeaderFields, RemotingHeader,
 };
@@ -40,8 +40,26 @@ impl<'a, 'f, H, R: Rt> InlineRequest<'a, 'f, H, R> {
 /// A request that runs as a task.
 pub(crate) struct TaskRequest<'a, H> {
     pub(crate) header: H,
-    pub(crate) command: &'a Command<'a>,
+    pub(crate) command: TaskCommand<'a>,
     pub(crate) caller: Caller,
+}
+
+/// What a task sees of its command beside the header.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TaskCommand<'a> {
+    pub(crate) body: &'a [u8],
+    pub(crate) language: LanguageCode,
+    pub(crate) version: i32,
+}
+
+impl<'a> TaskCommand<'a> {
+    pub(crate) fn new(command: &Command<'a>) -> Self {
+        Self {
+            body: command.body,
+            language: command.language,
+            version: command.version,
+        }
+    }
 }
 
 /// What a task answers.

@@ -7,13 +7,24 @@
 use crate::assemble::Services;
 use crate::conn::{Conn, Outbound};
 use crate::gate;
-use crate::handler::{InlineRequest, NoFields, TaskRequest, answer, decode_again};
+use crate::handler::{
+    InlineRequest, NoFields, TaskCommand, TaskRequest, answer, decode_again,
+};
 use crate::reply::{Refusal, ReplyPort, ReplySlot};
 use base::ShardId;
 use remoting::command::{Command, DecodeError, decode};
+use remoting::header::admin::ViewBrokerStatsDataRequestHeader;
 use remoting::header::client::{
     ConsumerSendMsgBackRequestHeader, GetConsumerListByGroupRequestHeader,
     UnregisterClientRequestHeader,
+};
+use remoting::header::group::{
+    CloneGroupOffsetRequestHeader, DeleteSubscriptionGroupRequestHeader,
+    GetAllSubscriptionGroupRequestHeader, GetConsumeStatsRequestHeader,
+    GetConsumerConnectionListRequestHeader, GetProducerConnectionListRequestHeader,
+    GetSubscriptionGroupConfigRequestHeader, QuerySubscriptionByConsumerRequestHeader,
+    QueryTopicConsumeByWhoRequestHeader, QueryTopicsByConsumerRequestHeader,
+    ResetOffsetRequestHeader,
 };
 use remoting::header::offset::{
     GetEarliestMsgStoretimeRequestHeader, GetMaxOffsetRequestHeader, GetMinOffsetRequestHeader,
@@ -23,6 +34,10 @@ use remoting::header::offset::{
 use remoting::header::pull::PullMessageRequestHeader;
 use remoting::header::query::ViewMessageRequestHeader;
 use remoting::header::send::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
+use remoting::header::topic::{
+    CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigRequestHeader,
+    GetTopicConfigRequestHeader, GetTopicStatsInfoRequestHeader,
+};
 use remoting::header::{FieldSpec, RemotingHeader, RouteRole};
 use remoting::{RequestCode, ResponseCode};
 use rt::Rt;
@@ -123,7 +138,7 @@ macro_rules! run {
                 Ok(header) => {
                     let request = TaskRequest {
                         header,
-                        command: &command,
+                        command: TaskCommand::new(&command),
                         caller,
                     };
                     $handler(&services, request).await

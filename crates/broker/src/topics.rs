@@ -167,7 +167,7 @@ pub(crate) async fn create_for_send<R: Rt>(
         let count = queue_count.min(template.write_queue_nums).max(0);
         let mut config = TopicConfig::new(&topic, count, count, template.perm & !PERM_INHERIT);
         config.topic_sys_flag = 0;
-        config.topic_filter_type = template.topic_filter_type;
+        config.topic_filter_type.clone_from(&template.topic_filter_type);
         put(&services, config).await
     };
     services.call(ShardId::CONTROL, create).await?

@@ -9,7 +9,7 @@ use super::publish::Publisher;
 use crate::assemble::Services;
 use crate::subscription::{GroupSubscriptions, Subscription};
 use base::HashMap;
-use remoting::body::heartbeat::{ConsumeFromWhere, ConsumeType, ConsumerData, MessageModel};
+use remoting::body::heartbeat::{ConsumeType, ConsumerData, MessageModel};
 use remoting::command::{SerializeType, write_request};
 use remoting::header::client::NotifyConsumerIdsChangedRequestHeader;
 use remoting::language::LanguageCode;
@@ -40,7 +40,7 @@ pub(crate) struct ConsumerGroup {
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     pub(crate) consume_type: ConsumeType,
     pub(crate) message_model: MessageModel,
-    pub(crate) consume_from_where: ConsumeFromWhere,
+    pub(crate) consume_from_where: String,
     notifies: bool,
 }
 
@@ -128,7 +128,7 @@ impl Clients {
                 subscriptions: BTreeMap::new(),
                 consume_type: data.consume_type,
                 message_model: data.message_model,
-                consume_from_where: data.consume_from_where,
+                consume_from_where: data.consume_from_where.clone(),
                 notifies,
             });
             let is_new = self.place(&mut group.members, member)?;

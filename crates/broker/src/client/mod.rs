@@ -8,7 +8,7 @@
 mod group;
 mod publish;
 
-pub(crate) use group::{Clients, Member};
+pub(crate) use group::{Clients, ConsumerGroup, Member};
 
 use crate::assemble::Services;
 use crate::conn::Conn;
