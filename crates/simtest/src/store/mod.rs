@@ -130,7 +130,8 @@ impl Run {
         let ended = self.host.try_block_on(shard, move |_| life.run());
         assert!(
             ended != Err(Stop::Deadlock) && ended != Err(Stop::TimeUp),
-            "the store stands still: {ended:?}"
+            "the store stands still: {ended:?}\n  {:?}",
+            opened.store.stats()
         );
         ended
     }

@@ -76,18 +76,18 @@ impl Shape {
             lives: rng.between(2, 8),
             queues: draw_queues(rng),
             producers: rng.between(1, 4),
-            messages: rng.skewed(4, 200),
+            messages: rng.skewed(4, 1_000),
             body_len_max: rng.skewed(1, room),
             window: rng.skewed(1, 64),
             pause_us_max: *rng.pick(&[0, 0, 10, 1_000, 100_000]),
             readers: rng.below(3),
-            metas: *rng.pick(&[0, 5, 50]),
+            metas: *rng.pick(&[0, 5, 200]),
             delete_one_in: if may_delete {
                 *rng.pick(&[0, 0, 30])
             } else {
                 0
             },
-            polls_max: rng.skewed(20, 4_000),
+            polls_max: rng.skewed(20, 60_000),
             close_one_in: *rng.pick(&[0, 3, 10]),
             crash_recovery_one_in: *rng.pick(&[0, 2, 4]),
             // After a failed sync a later start may see what only a power cut shows to be lost.
@@ -176,7 +176,10 @@ fn draw_settings(rng: &mut Rng) -> Settings {
         settings.async_flush_bytes = rng.skewed(4 << 10, 128 << 10);
         settings.async_gather_us = *rng.pick(&[0, 100, 1_000]);
         settings.index_file_pages = rng.between(1, 16) as u32;
+        let prepared = settings.segments_ahead as u64 * settings.segment_bytes;
         let holds = settings.unflushed_bytes_max >= settings.record_len_max
+            && settings.zero_ahead_bytes <= prepared
+            && 2 * settings.zero_step_bytes <= settings.zero_ahead_bytes
             && settings.zero_ahead_bytes >= 2 * settings.record_len_max as u64 + 2 * step;
         if holds && settings.check().is_ok() {
             return settings;
