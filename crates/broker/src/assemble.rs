@@ -14,6 +14,7 @@ use crate::reply::ReplyPort;
 use crate::routes;
 use crate::send::SendService;
 use crate::settings::BrokerSettings;
+use crate::stats::Stats;
 use crate::topics::Topics;
 use base::ShardId;
 use rt::Rt;
@@ -34,6 +35,7 @@ pub(crate) struct Services<R: Rt> {
     pub(crate) clients: Clients,
     pub(crate) locks: QueueLocks,
     pub(crate) delay: Delay,
+    pub(crate) stats: Stats,
     pub(crate) registrar: Registrar<R>,
     pub(crate) bad_frames: LogBudget,
     pub(crate) stop: Rc<Latch>,
@@ -57,6 +59,7 @@ impl<R: Rt> Services<R> {
             clients: Clients::new(settings.net.members_max),
             locks: QueueLocks::default(),
             delay: Delay::default(),
+            stats: Stats::default(),
             registrar: Registrar::new(&settings),
             bad_frames: LogBudget::default(),
             stop: Rc::default(),

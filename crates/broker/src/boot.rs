@@ -8,7 +8,7 @@ use crate::assemble::{LaneReceiver, Services};
 use crate::conn;
 use crate::names;
 use crate::settings::BrokerSettings;
-use crate::{client, delay, pull, register, send, topics};
+use crate::{client, delay, pull, register, send, stats, topics};
 use base::ShardId;
 use remoting::body::subscription_group::SubscriptionGroupConfig;
 use rt::{Class, Disk, Net, Rt, Space};
@@ -146,6 +146,8 @@ fn spawn_tasks<R: Rt>(services: &Rc<Services<R>>) {
         s.shard.keep_writing_changes(&s.stop).await;
     });
     delay::start(services);
+    let s = Rc::clone(services);
+    rt.spawn(Class::Housekeeping, async move { stats::keep_sampling(&s).await });
     let s = Rc::clone(services);
     rt.spawn(Class::Housekeeping, async move { sweep(&s).await });
 }

@@ -28,23 +28,35 @@
 
 mod assemble;
 mod boot;
+mod clean_up;
 mod client;
+mod config_admin;
 mod conn;
+mod connections;
+mod consume_stats;
 mod delay;
 mod gate;
+mod group_admin;
 mod handler;
 mod locks;
 mod names;
 mod offset;
+mod offset_admin;
 mod pull;
 mod query;
 mod register;
 mod reply;
 mod retry;
 mod routes;
+mod runtime_info;
 mod send;
 mod settings;
+mod stats;
+mod stats_data;
 mod subscription;
+mod topic_admin;
+mod topic_attributes;
+mod topic_stats;
 mod topics;
 
 pub use boot::{BootReport, run_shard};

@@ -90,6 +90,7 @@ async fn take_back<R: Rt>(
         topics::ensure_retry_topic(services, &copy.topic, group.retry_queue_nums).await?;
         send::put(services, copy).await?;
     }
+    services.stats.sent_back(message.topic, header.group);
     Ok(Answer::empty())
 }
 

@@ -6,9 +6,98 @@
 //! counterpart here, such as the sizes of thread pools, are told as empty queues. Answers to
 //! Java's `AdminBrokerProcessor.prepareRuntimeInfo` and `StoreStatsService`.
 
+use crate::assemble::Services;
+use crate::handler::{Answer, NoFields, TaskRequest};
+use crate::reply::Refusal;
 use crate::stats::{Rates, Report};
+use base::QueueId;
+use remoting::ResponseCode;
+use remoting::body::kv_table::KvTable;
+use remoting::language::SERVER_VERSION;
+use rt::{Disk, Rt};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::rc::Rc;
+
+/// `GET_BROKER_RUNTIME_INFO` (28).
+pub(crate) async fn runtime_info<R: Rt>(
+    services: &Rc<Services<R>>,
+    _request: TaskRequest<'_, NoFields>,
+) -> Result<Answer, Refusal> {
+    let figures = collect(services).await?;
+    let table = table(&figures);
+    Ok(Answer::json(&KvTable { table }))
+}
+
+/// What one shard contributes.
+struct Part {
+    report: Report,
+    log: LogFigures,
+    parked_pulls: usize,
+    delay_levels: Vec<(u32, i64, i64)>,
+}
+
+async fn collect<R: Rt>(services: &Rc<Services<R>>) -> Result<Figures, Refusal> {
+    let part = |services: Rc<Services<R>>| async move { part_of(&services) };
+    let parts = services
+        .gather(part)
+        .await
+        .map_err(|error| Refusal::new(ResponseCode::SystemBusy, error.to_string()))?;
+    let rt = &services.shard.rt;
+    // A file system that does not tell its size is shown as empty.
+    let space = rt.disk().space(&services.settings.store.dir).await.ok();
+    let mut figures = Figures {
+        report: Report::default(),
+        log: LogFigures::default(),
+        version_name: VERSION_NAME,
+        version: SERVER_VERSION,
+        boot_ms: services.boot_timestamp_ms,
+        now_ms: rt.now_ms(),
+        disk_total: space.map_or(0, |space| space.total),
+        disk_available: space.map_or(0, |space| space.available),
+        parked_pulls: 0,
+        delay_levels: Vec::new(),
+    };
+    let mut levels: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
+    for part in parts {
+        figures.report = figures.report.plus(part.report);
+        figures.log = figures.log.plus(part.log);
+        figures.parked_pulls += part.parked_pulls;
+        for (level, next, end) in part.delay_levels {
+            let sum = levels.entry(level).or_default();
+            *sum = (sum.0 + next, sum.1 + end);
+        }
+    }
+    let levels = levels.into_iter();
+    figures.delay_levels = levels
+        .map(|(level, (next, end))| (level, next, end))
+        .collect();
+    Ok(figures)
+}
+
+fn part_of<R: Rt>(services: &Services<R>) -> Part {
+    let shard = &services.shard;
+    let stats = shard.store.stats();
+    let levels = 1..=u32::try_from(services.settings.delay_levels_ms.len()).unwrap_or(0);
+    let level = |level: u32| {
+        let queue = shard
+            .store
+            .queue(crate::names::SCHEDULE_TOPIC, QueueId(level - 1))?;
+        let end = shard.store.max_offset(queue).0;
+        Some((level, shard.delay_progress(level), end))
+    };
+    Part {
+        report: services.stats.report(),
+        log: LogFigures {
+            position_min: stats.start,
+            position_max: stats.appended,
+            unflushed: stats.appended.saturating_sub(stats.durable),
+            earliest_ms: None,
+        },
+        parked_pulls: services.pull.parked_count(),
+        delay_levels: levels.filter_map(level).collect(),
+    }
+}
 
 /// What one shard's log tells; those of several shards are added.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -211,6 +300,9 @@ fn readable(bytes: u64) -> String {
     let _infallible = write!(text, "{value:.1} {}", UNITS[unit]);
     text
 }
+
+/// The name of the version that the protocol is spoken of. Source: Java `MQVersion`.
+const VERSION_NAME: &str = "V5_5_0";
 
 /// Requests run as they come here: these queues of Java are always empty.
 const ALWAYS_ZERO: &[&str] = &[

@@ -83,6 +83,8 @@ pub struct BrokerSettings {
     pub flush_consumer_offset_interval_ms: u64,
     /// Who may use administration codes.
     pub admin_access: AdminAccess,
+    /// Every key of the configuration with its value, as tools are shown it.
+    pub properties: Vec<(&'static str, String)>,
     /// Bounds of connections and lanes.
     pub net: NetLimits,
     /// The store of each shard is opened with a copy of this, with the shard filled in.
@@ -176,6 +178,7 @@ impl BrokerSettings {
             delay_levels_ms: DELAY_LEVELS_S.iter().map(|s| s * 1_000).collect(),
             flush_consumer_offset_interval_ms: 5_000,
             admin_access: AdminAccess::LocalHost,
+            properties: Vec::new(),
             net: NetLimits::default(),
             store: store::Settings::new(dir, ShardId::CONTROL, shard_count),
         }

@@ -183,6 +183,12 @@ fn finish<R: Rt>(
     body: &[u8],
 ) {
     let code = code_of(&result, plan.from.0);
+    if code == ResponseCode::Success {
+        let (messages, bytes) = (result.count as u64, result.bytes as u64);
+        services.stats.pulled(&plan.rate_key, messages, bytes);
+    } else {
+        services.stats.missed();
+    }
     let may_park = code == ResponseCode::PullNotFound && !services.pull.is_stopping.get();
     if let Some(deadline_us) = deadline_us
         && may_park

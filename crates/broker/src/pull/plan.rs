@@ -5,6 +5,7 @@
 
 use super::PullError;
 use crate::assemble::Services;
+use crate::stats::topic_at_group;
 use crate::subscription::{TagFilter, is_tag_type};
 use base::QueueOffset;
 use remoting::header::pull::{PullMessageRequestHeader, pull_sys_flag};
@@ -22,6 +23,8 @@ pub(super) struct Plan {
     pub(super) limits: ReadLimits,
     pub(super) topic_sys_flag: i32,
     pub(super) group_sys_flag: i32,
+    /// What the group's rate is counted under.
+    pub(super) rate_key: String,
 }
 
 impl Plan {
@@ -65,6 +68,7 @@ impl Plan {
             limits: limits(services, header),
             topic_sys_flag: handle.config.topic_sys_flag,
             group_sys_flag: config.group_sys_flag,
+            rate_key: topic_at_group(topic, group),
         })
     }
 }

@@ -1,15 +1,17 @@
 //! Counts and rates of one shard: what went in, what went out, how fast.
 //!
-//! Owned by the shard. The hot path only adds to cells, once per batch; everything else happens
-//! when the shard's clock task calls [`Stats::sample`], once a second. What must always hold:
+//! Owned by the shard. Sends cost nothing here, since the log counts them; a pull adds to its
+//! group's count. Everything else happens when [`keep_sampling`] looks, once a second. What must always hold:
 //! rates of several shards may be added, so each shard answers with numbers and the caller of
 //! all sums them up. Answers to Java's `StoreStatsService`, `BrokerStats` and
 //! `BrokerStatsManager`.
 
 mod item;
+mod sampler;
 mod window;
 
 pub(crate) use item::{ItemView, Rate};
+pub(crate) use sampler::keep_sampling;
 
 use base::HashMap;
 use item::Item;
@@ -68,6 +70,19 @@ pub(crate) struct Totals {
     pub(crate) get_found: u64,
     /// Pulls that found none.
     pub(crate) get_missed: u64,
+}
+
+/// Of these, what the log counts itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LogTotals {
+    /// Messages stored.
+    pub(crate) put: u64,
+    /// Their bytes.
+    pub(crate) put_bytes: u64,
+    /// Messages that could not be stored.
+    pub(crate) put_failed: u64,
+    /// Messages handed out.
+    pub(crate) get: u64,
 }
 
 impl Totals {
@@ -143,30 +158,13 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Counts messages that were stored, and their bytes in the log.
-    pub(crate) fn stored(&self, messages: u64, bytes: u64) {
+    /// Counts a pull that found messages; `key` is that of [`topic_at_group`].
+    pub(crate) fn pulled(&self, key: &str, messages: u64, bytes: u64) {
         let mut totals = self.totals.get();
-        totals.put += messages;
-        totals.put_bytes += bytes;
-        self.totals.set(totals);
-    }
-
-    /// Counts a message that could not be stored.
-    pub(crate) fn not_stored(&self) {
-        let mut totals = self.totals.get();
-        totals.put_failed += 1;
-        self.totals.set(totals);
-    }
-
-    /// Counts a pull that found messages.
-    pub(crate) fn pulled(&self, topic: &str, group: &str, messages: u64, bytes: u64) {
-        let mut totals = self.totals.get();
-        totals.get += messages;
         totals.get_found += 1;
         self.totals.set(totals);
-        let key = topic_at_group(topic, group);
-        self.add(Kind::GroupGetNums, &key, messages);
-        self.add(Kind::GroupGetSize, &key, bytes);
+        self.add(Kind::GroupGetNums, key, messages);
+        self.add(Kind::GroupGetSize, key, bytes);
     }
 
     /// Counts a pull that found nothing.
@@ -191,9 +189,16 @@ impl Stats {
         self.with_item(kind, key, |item| item.set_total(total, now_ms));
     }
 
-    /// Takes a sample; to be called about once a second.
-    pub(crate) fn sample(&self, now_ms: i64) {
-        let totals = self.totals.get();
+    /// Takes a sample; to be called about once a second with what the log has counted.
+    pub(crate) fn sample(&self, now_ms: i64, log: LogTotals) {
+        let totals = Totals {
+            put: log.put,
+            put_bytes: log.put_bytes,
+            put_failed: log.put_failed,
+            get: log.get,
+            ..self.totals.get()
+        };
+        self.totals.set(totals);
         self.window.borrow_mut().push(now_ms, totals);
         let day = now_ms.div_euclid(DAY_MS);
         if self.day.replace(Some(day)).is_some_and(|last| last != day) {
@@ -253,13 +258,17 @@ mod tests {
     fn totals_rates_and_mornings_follow_what_is_counted() {
         let stats = Stats::default();
         let start = DAY_MS * 20_000 - 30_000;
-        for second in 0..60 {
-            stats.sample(start + second * 1_000);
-            stats.stored(5, 500);
-            stats.pulled("T", "g", 3, 300);
+        let log = |second: u64| LogTotals {
+            put: second * 5,
+            put_bytes: second * 500,
+            put_failed: 1,
+            get: second * 3,
+        };
+        for second in 0..=60 {
+            stats.sample(start + second * 1_000, log(second as u64));
+            stats.pulled("T@g", 3, 300);
             stats.missed();
         }
-        stats.not_stored();
         let report = stats.report();
         assert_eq!(report.totals.put, 300);
         assert_eq!(report.totals.put_bytes, 30_000);
@@ -267,7 +276,7 @@ mod tests {
         assert_eq!(report.totals.get, 180);
         assert_eq!(
             (report.totals.get_found, report.totals.get_missed),
-            (60, 60)
+            (61, 61)
         );
         assert_eq!(report.put, [5.0; 3]);
         assert_eq!(report.get, [3.0; 3]);
@@ -281,13 +290,13 @@ mod tests {
     #[test]
     fn a_key_has_rates_until_it_has_been_idle_for_long() {
         let stats = Stats::default();
-        stats.pulled("T", "g", 3, 300);
-        stats.sample(1_000);
+        stats.pulled("T@g", 3, 300);
+        stats.sample(1_000, LogTotals::default());
         stats.set_total(Kind::TopicPutNums, "T", 7, 1_000);
         assert!(stats.item(Kind::GroupGetNums, "T@g").is_some());
         assert!(stats.item(Kind::GroupGetNums, "T@other").is_none());
         assert!(stats.item(Kind::TopicPutNums, "T").is_some());
-        stats.sample(1_000 + ITEM_IDLE_MS);
+        stats.sample(1_000 + ITEM_IDLE_MS, LogTotals::default());
         assert!(stats.item(Kind::GroupGetNums, "T@g").is_none());
     }
 }
