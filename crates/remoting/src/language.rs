@@ -57,6 +57,12 @@ languages! {
     NodeJs = 13, "NODE_JS";
 }
 
+impl serde::Serialize for LanguageCode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// What we announce as our own language: old clients know no other for a broker.
 pub const SERVER_LANGUAGE: LanguageCode = LanguageCode::Java;
 

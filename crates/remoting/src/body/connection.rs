@@ -4,7 +4,7 @@
 
 use super::heartbeat::{ConsumeType, MessageModel, SubscriptionData};
 use crate::language::LanguageCode;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// One client.
@@ -16,14 +16,9 @@ pub struct Connection {
     /// Its id.
     pub client_id: String,
     /// Its language.
-    #[serde(serialize_with = "language")]
     pub language: LanguageCode,
     /// Its version; see [`version_ordinal`](crate::language::version_ordinal).
     pub version: i32,
-}
-
-fn language<S: Serializer>(language: &LanguageCode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(language.name())
 }
 
 /// The answer to `GET_CONSUMER_CONNECTION_LIST` (203).

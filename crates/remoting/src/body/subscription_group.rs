@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 /// One consumer group of one broker. What is absent has Java's default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[expect(clippy::struct_excessive_bools, reason = "the wire's own members")]
 pub struct SubscriptionGroupConfig {
     /// From 5.0 on.
     #[serde(deserialize_with = "lenient::or_default")]

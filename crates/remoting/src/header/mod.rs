@@ -188,6 +188,9 @@ pub trait FieldValue<'f>: Sized {
     /// Whether a header without the field is an error.
     const REQUIRED: bool;
 
+    /// Whether an empty text is a value. Where it is none, an optional field counts as absent.
+    const MAY_BE_EMPTY: bool = false;
+
     /// Feeds the value, if present, to `sink`.
     fn write(&self, name: &'static str, sink: &mut impl FieldSink);
 
@@ -197,6 +200,7 @@ pub trait FieldValue<'f>: Sized {
 
 impl<'f> FieldValue<'f> for &'f str {
     const REQUIRED: bool = true;
+    const MAY_BE_EMPTY: bool = true;
 
     fn write(&self, name: &'static str, sink: &mut impl FieldSink) {
         sink.text(name, self);
@@ -209,6 +213,7 @@ impl<'f> FieldValue<'f> for &'f str {
 
 impl<'f> FieldValue<'f> for String {
     const REQUIRED: bool = true;
+    const MAY_BE_EMPTY: bool = true;
 
     fn write(&self, name: &'static str, sink: &mut impl FieldSink) {
         sink.text(name, self);
@@ -261,6 +266,7 @@ impl<'f, T: FieldValue<'f>> FieldValue<'f> for Option<T> {
     }
 
     fn read(name: &'static str, found: Option<&'f str>) -> Result<Self, HeaderError> {
+        let found = found.filter(|text| T::MAY_BE_EMPTY || !text.is_empty());
         found.map(|text| T::read(name, Some(text))).transpose()
     }
 }
@@ -344,8 +350,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_text_is_a_value_only_where_text_is_wanted() {
+        let mut pairs = SEND.to_vec();
+        pairs.extend([("i", ""), ("j", ""), ("m", "")]);
+        let fields = fields(&pairs);
+        let header = SendMessageRequestHeaderV2::decode(&fields).unwrap();
+        assert_eq!(header.properties, Some(""));
+        assert_eq!((header.reconsume_times, header.batch), (None, None));
+    }
+
+    #[test]
     fn booleans_are_read_as_java_reads_them() {
-        for (text, expected) in [("true", true), ("TRUE", true), ("1", false), ("", false)] {
+        for (text, expected) in [("true", true), ("TRUE", true), ("1", false), ("yes", false)] {
             let mut pairs = SEND.to_vec();
             pairs.push(("m", text));
             let fields = fields(&pairs);

@@ -22,6 +22,8 @@ pub struct QueryMessageRequestHeader<'a> {
     /// Whether the key is a `UNIQ_KEY`. Source: Java `MixAll.UNIQUE_MSG_QUERY_FLAG`.
     #[header(name = "_UNIQUE_KEY_QUERY")]
     pub is_unique_key: Option<bool>,
+    /// Which index to ask, `K` by keys or `U` by `UNIQ_KEY`; in newer versions.
+    pub index_type: Option<&'a str>,
 }
 
 /// The answer to 12.

@@ -39,7 +39,7 @@ pub struct MessageFields<'a> {
 impl MessageFields<'_> {
     /// The length of the unit in bytes.
     pub fn encoded_len(&self) -> usize {
-        let topic_word = if self.is_v1() { 0 } else { 1 };
+        let topic_word = usize::from(!self.is_v1());
         UNIT_LEN_MIN - 2 * HOST_V4_LEN
             + host_len(self.born_host)
             + host_len(self.store_host)

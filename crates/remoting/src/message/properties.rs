@@ -74,7 +74,7 @@ pub fn get<'a>(properties: &'a str, key: &str) -> Option<&'a str> {
     properties
         .split(PROPERTY_SEPARATOR)
         .filter_map(of_key)
-        .last()
+        .next_back()
 }
 
 /// What stands before and after the pair of `key`, or `None` if there is no such pair: removal
@@ -82,8 +82,7 @@ pub fn get<'a>(properties: &'a str, key: &str) -> Option<&'a str> {
 pub fn around<'a>(properties: &'a str, key: &str) -> Option<(&'a str, &'a str)> {
     let item = properties
         .split(PROPERTY_SEPARATOR)
-        .filter(|item| value_of(item, key).is_some())
-        .last()?;
+        .rfind(|item| value_of(item, key).is_some())?;
     let start = item.as_ptr().addr() - properties.as_ptr().addr();
     let rest = &properties[start + item.len()..];
     let rest = rest.strip_prefix(PROPERTY_SEPARATOR).unwrap_or(rest);

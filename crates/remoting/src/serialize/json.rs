@@ -132,7 +132,7 @@ impl<'de> Visitor<'de> for TextVisitor {
 struct Scalar<'a>(Option<Cow<'a, str>>);
 
 impl Scalar<'_> {
-    fn of(value: impl ToString) -> Self {
+    fn of(value: &impl ToString) -> Self {
         Self(Some(Cow::Owned(value.to_string())))
     }
 }
@@ -166,15 +166,15 @@ impl<'de> Visitor<'de> for ScalarVisitor {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Scalar::of(value))
+        Ok(Scalar::of(&value))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(Scalar::of(value))
+        Ok(Scalar::of(&value))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Scalar::of(value))
+        Ok(Scalar::of(&value))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {

@@ -55,12 +55,7 @@ fn decode_fields(mut rest: Reader<'_>) -> Result<HeaderFields<'_>, BinaryError> 
     let mut fields = HeaderFields::default();
     while !rest.0.is_empty() {
         let name = rest.text16("field name")?;
-        let value = rest.text32("field value")?;
-        // Java RocketMQSerializable.readStr: an empty text reads back as null, so the field is
-        // as good as absent.
-        if !name.is_empty() && !value.is_empty() {
-            fields.push(name, value);
-        }
+        fields.push(name, rest.text32("field value")?);
     }
     Ok(fields)
 }
@@ -239,14 +234,5 @@ mod tests {
         for (cut, code) in [(3_442, 200_050), (3_543, 200_151), (310, 310), (-1, -1)] {
             assert_eq!(widen(cut), code);
         }
-    }
-
-    #[test]
-    fn an_empty_value_reads_as_absent() {
-        let mut fields = HeaderFields::default();
-        fields.push("a", "");
-        let mut bytes = Vec::new();
-        encode(&mut bytes, HEAD, &fields);
-        assert!(decode(&bytes).unwrap().fields.is_empty());
     }
 }
