@@ -29,6 +29,7 @@ use packages::Packages;
 use programs::Programs;
 use report::Report;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// Runs the end-to-end checks.
 #[derive(Parser)]
@@ -51,8 +52,17 @@ struct Arguments {
     work: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let root = root.canonicalize()?;
     let work = arguments.work.unwrap_or_else(|| root.join("target/e2e"));
