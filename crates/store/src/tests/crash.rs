@@ -3,9 +3,12 @@
 use crate::testing::{append, body, number, open, read_numbers, settings, world};
 use crate::{FlushMode, ScanStart, Settings};
 use base::LogPosition;
-use sim::{Crash, Host, Rng, World};
+use rt::{Disk, File, IoBuf, OpenMode, Rt};
+use sim::{Crash, DiskOp, Fault, Host, Rng, Rule, World};
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What one life promised: numbers appended and how many of them were acknowledged.
 #[derive(Default)]
@@ -53,7 +56,7 @@ fn live(world: &World, host: &Host, settings: Settings, rng: &mut Rng, first: u6
         }
     });
     if appended.is_ok() {
-        world.run_for(std::time::Duration::from_micros(rng.below(3_000)));
+        world.run_for(Duration::from_micros(rng.below(3_000)));
         host.crash(Crash::Power);
     }
     promise.take()
@@ -150,4 +153,69 @@ fn without_checkpoints_the_whole_log_is_read() {
     let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
     assert_eq!(numbers, (0..900).collect::<Vec<_>>());
     assert_eq!(number(&body(3, 8)), 3);
+}
+
+#[test]
+fn a_block_beyond_a_hole_is_erased_and_never_comes_back() {
+    let (world, host) = world(8);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    let store = host.block_on(0, |_| async move {
+        let end = append(&store, "T", &body(0, 64)).unwrap().end;
+        store.wait_acknowledged(end).await.unwrap();
+        store
+    });
+    // The next block never reaches the disk, the one after it does, and no sync completes.
+    host.add_fault(Rule::nth(DiskOp::Write, "commitlog", 0, Fault::Lost));
+    host.add_fault(Rule::always(
+        DiskOp::Sync,
+        "commitlog",
+        Fault::StallMs(60_000),
+    ));
+    for number in [1, 2] {
+        append(&store, "T", &body(number, 2_000)).unwrap();
+        world.run_for(Duration::from_secs(2));
+    }
+    let stats = store.stats();
+    assert!(stats.written >= stats.appended && stats.durable < stats.appended);
+    host.clear_faults();
+    host.crash(Crash::Kill);
+
+    let (store, recovered) = open(&host, settings(FlushMode::Sync));
+    assert!(recovered.report.quarantined.is_empty() && recovered.report.erased_bytes > 2_000);
+    host.block_on(0, |_| async move {
+        let end = append(&store, "T", &body(3, 2_000)).unwrap().end;
+        store.wait_acknowledged(end).await.unwrap();
+    });
+    host.crash(Crash::Power);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+    assert_eq!(numbers, [0, 3]);
+}
+
+#[test]
+fn blocks_of_an_older_generation_of_a_segment_do_not_count() {
+    let (_world, host) = world(9);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.block_on(0, |_| async move {
+        let end = append(&store, "T", &body(0, 2_000)).unwrap().end;
+        store.wait_acknowledged(end).await.unwrap();
+    });
+    host.crash(Crash::Power);
+    // The segment is used again: it has a new header, and old blocks behind it.
+    host.block_on(0, |sim| async move {
+        let path = Path::new("/store/shard-000/commitlog").join(crate::layout::segment_name(0));
+        let file = sim.disk().open(&path, OpenMode::ReadWrite).await.unwrap();
+        let mut header =
+            crate::segment::SegmentHeader::decode(&file.read_at(0, 512).await.unwrap());
+        let header = header.as_mut().unwrap();
+        header.generation += 50;
+        let mut buf = sim.disk().alloc(512);
+        header.encode(buf.as_bytes_mut());
+        file.write_at(Rc::new(buf), 0).await.unwrap();
+        file.datasync().await.unwrap();
+    });
+    let (store, recovered) = open(&host, settings(FlushMode::Sync));
+    assert_eq!((recovered.report.messages, recovered.report.blocks), (0, 0));
+    assert!(store.queues_present().is_empty());
+    assert_eq!(recovered.report.end, LogPosition(512));
 }
