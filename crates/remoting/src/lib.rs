@@ -11,6 +11,8 @@ pub mod body;
 pub mod code;
 pub mod command;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod header;
 pub mod language;
 pub mod message;

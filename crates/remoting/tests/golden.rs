@@ -4,6 +4,11 @@
 //! decode, be written again as the same header, and have a body that its own decoder reads. A
 //! folder without frames fails: nothing is skipped.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the functions here are all parts of tests"
+)]
+
 use remoting::body::client::{CheckClientRequestBody, GetConsumerListByGroupResponseBody};
 use remoting::body::cluster_info::ClusterInfo;
 use remoting::body::dialect;
@@ -225,10 +230,10 @@ fn every_request_of_a_served_code_has_the_header_that_is_declared() {
                 check_header!(golden, command, pull::PullMessageRequestHeader<'_>);
             }
             Code::QueryMessage => {
-                check_header!(golden, command, query::QueryMessageRequestHeader<'_>)
+                check_header!(golden, command, query::QueryMessageRequestHeader<'_>);
             }
             Code::ViewMessageById => {
-                check_header!(golden, command, query::ViewMessageRequestHeader<'_>)
+                check_header!(golden, command, query::ViewMessageRequestHeader<'_>);
             }
             Code::QueryConsumerOffset => {
                 check_header!(
@@ -248,10 +253,10 @@ fn every_request_of_a_served_code_has_the_header_that_is_declared() {
                 check_header!(golden, command, offset::SearchOffsetRequestHeader<'_>);
             }
             Code::GetMaxOffset => {
-                check_header!(golden, command, offset::GetMaxOffsetRequestHeader<'_>)
+                check_header!(golden, command, offset::GetMaxOffsetRequestHeader<'_>);
             }
             Code::GetMinOffset => {
-                check_header!(golden, command, offset::GetMinOffsetRequestHeader<'_>)
+                check_header!(golden, command, offset::GetMinOffsetRequestHeader<'_>);
             }
             Code::GetEarliestMsgStoretime => {
                 check_header!(
@@ -261,22 +266,22 @@ fn every_request_of_a_served_code_has_the_header_that_is_declared() {
                 );
             }
             Code::UpdateAndCreateTopic => {
-                check_header!(golden, command, topic::CreateTopicRequestHeader)
+                check_header!(golden, command, topic::CreateTopicRequestHeader);
             }
             Code::DeleteTopicInBroker => {
-                check_header!(golden, command, topic::DeleteTopicRequestHeader<'_>)
+                check_header!(golden, command, topic::DeleteTopicRequestHeader<'_>);
             }
             Code::GetTopicConfig => {
-                check_header!(golden, command, topic::GetTopicConfigRequestHeader<'_>)
+                check_header!(golden, command, topic::GetTopicConfigRequestHeader<'_>);
             }
             Code::GetTopicStatsInfo => {
-                check_header!(golden, command, topic::GetTopicStatsInfoRequestHeader<'_>)
+                check_header!(golden, command, topic::GetTopicStatsInfoRequestHeader<'_>);
             }
             Code::GetAllTopicConfig => {
-                check_header!(golden, command, topic::GetAllTopicConfigRequestHeader<'_>)
+                check_header!(golden, command, topic::GetAllTopicConfigRequestHeader<'_>);
             }
             Code::UnregisterClient => {
-                check_header!(golden, command, client::UnregisterClientRequestHeader<'_>)
+                check_header!(golden, command, client::UnregisterClientRequestHeader<'_>);
             }
             Code::ConsumerSendMsgBack => {
                 check_header!(
@@ -286,7 +291,7 @@ fn every_request_of_a_served_code_has_the_header_that_is_declared() {
                 );
             }
             Code::EndTransaction => {
-                check_header!(golden, command, client::EndTransactionRequestHeader<'_>)
+                check_header!(golden, command, client::EndTransactionRequestHeader<'_>);
             }
             Code::CheckTransactionState => {
                 check_header!(
@@ -331,7 +336,7 @@ fn every_request_of_a_served_code_has_the_header_that_is_declared() {
                 );
             }
             Code::GetConsumeStats => {
-                check_header!(golden, command, group::GetConsumeStatsRequestHeader<'_>)
+                check_header!(golden, command, group::GetConsumeStatsRequestHeader<'_>);
             }
             Code::DeleteSubscriptiongroup => {
                 check_header!(
@@ -368,28 +373,28 @@ fn every_request_of_a_served_code_has_the_header_that_is_declared() {
                 check_header!(golden, command, admin::ViewBrokerStatsDataRequestHeader<'_>);
             }
             Code::RegisterBroker => {
-                check_header!(golden, command, namesrv::RegisterBrokerRequestHeader)
+                check_header!(golden, command, namesrv::RegisterBrokerRequestHeader);
             }
             Code::UnregisterBroker => {
-                check_header!(golden, command, namesrv::UnRegisterBrokerRequestHeader)
+                check_header!(golden, command, namesrv::UnRegisterBrokerRequestHeader);
             }
             Code::QueryDataVersion => {
-                check_header!(golden, command, namesrv::QueryDataVersionRequestHeader)
+                check_header!(golden, command, namesrv::QueryDataVersionRequestHeader);
             }
             Code::BrokerHeartbeat => {
-                check_header!(golden, command, namesrv::BrokerHeartbeatRequestHeader)
+                check_header!(golden, command, namesrv::BrokerHeartbeatRequestHeader);
             }
             Code::GetRouteinfoByTopic => {
-                check_header!(golden, command, namesrv::GetRouteInfoRequestHeader)
+                check_header!(golden, command, namesrv::GetRouteInfoRequestHeader);
             }
             Code::GetTopicsByCluster => {
-                check_header!(golden, command, namesrv::GetTopicsByClusterRequestHeader)
+                check_header!(golden, command, namesrv::GetTopicsByClusterRequestHeader);
             }
             Code::GetBrokerMemberGroup => {
                 check_header!(golden, command, namesrv::GetBrokerMemberGroupRequestHeader);
             }
             Code::RegisterTopicInNamesrv => {
-                check_header!(golden, command, namesrv::RegisterTopicRequestHeader)
+                check_header!(golden, command, namesrv::RegisterTopicRequestHeader);
             }
             Code::DeleteTopicInNamesrv => {
                 check_header!(
@@ -407,7 +412,7 @@ fn every_request_of_a_served_code_has_the_header_that_is_declared() {
             Code::PutKvConfig => check_header!(golden, command, namesrv::PutKvConfigRequestHeader),
             Code::GetKvConfig => check_header!(golden, command, namesrv::GetKvConfigRequestHeader),
             Code::DeleteKvConfig => {
-                check_header!(golden, command, namesrv::DeleteKvConfigRequestHeader)
+                check_header!(golden, command, namesrv::DeleteKvConfigRequestHeader);
             }
             Code::GetKvlistByNamespace => {
                 check_header!(golden, command, namesrv::GetKvListByNamespaceRequestHeader);

@@ -1,0 +1,4 @@
+//! Fuzzes a JSON body, standard or as fastjson writes it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| remoting::fuzzing::dialect_text(bytes));

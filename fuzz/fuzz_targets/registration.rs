@@ -1,0 +1,4 @@
+//! Fuzzes the body of a broker's registration.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| remoting::fuzzing::registration(bytes));
