@@ -31,6 +31,8 @@ pub(crate) struct BlockHeader {
     pub(crate) position: LogPosition,
     /// Bytes of records after the header.
     pub(crate) payload_len: u32,
+    /// Length in the log, padding included.
+    pub(crate) block_len: u32,
     /// How many records.
     pub(crate) record_count: u32,
     /// Everything before this position was durable when the block was sealed.
@@ -42,9 +44,14 @@ pub(crate) struct BlockHeader {
 }
 
 impl BlockHeader {
-    /// Length in the log, padding included.
-    pub(crate) fn padded_len(&self, align: usize) -> usize {
-        (HEADER_LEN + self.payload_len as usize).next_multiple_of(align)
+    /// Header and records, in bytes.
+    pub(crate) fn used_len(&self) -> usize {
+        HEADER_LEN + self.payload_len as usize
+    }
+
+    /// Where the next block may start.
+    pub(crate) fn end(&self) -> u64 {
+        self.position.0 + u64::from(self.block_len)
     }
 
     /// Fills the header of `block`, whose payload is in place. `block` ends with the payload.
@@ -52,7 +59,8 @@ impl BlockHeader {
     /// # Panics
     /// When `block` is not exactly header and payload.
     pub(crate) fn seal(&self, identity: Identity, block: &mut [u8]) {
-        assert_eq!(block.len(), HEADER_LEN + self.payload_len as usize);
+        assert_eq!(block.len(), self.used_len());
+        assert!(block.len() <= self.block_len as usize);
         let flags = if self.end_of_segment {
             FLAG_END_OF_SEGMENT
         } else {
@@ -68,7 +76,8 @@ impl BlockHeader {
         block[28..32].copy_from_slice(&flags.to_le_bytes());
         block[32..40].copy_from_slice(&self.durable_before.0.to_le_bytes());
         block[40..48].copy_from_slice(&self.sealed_ms.to_le_bytes());
-        block[48..SUM_AT].fill(0);
+        block[48..52].copy_from_slice(&self.block_len.to_le_bytes());
+        block[52..SUM_AT].fill(0);
         let sum = checksum(identity.secret, block);
         block[SUM_AT..HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
     }
@@ -85,6 +94,7 @@ impl BlockHeader {
         fits.then(|| Self {
             position,
             payload_len: u32_at(head, 24),
+            block_len: u32_at(head, 48),
             record_count: u32_at(head, 12),
             durable_before: LogPosition(u64_at(head, 32)),
             sealed_ms: u64_at(head, 40).cast_signed(),
@@ -94,10 +104,11 @@ impl BlockHeader {
 
     /// Whether `block`, which starts with this header, is whole and unchanged.
     pub(crate) fn verify(&self, identity: Identity, block: &[u8]) -> bool {
-        let Some(block) = block.get(..HEADER_LEN + self.payload_len as usize) else {
+        let Some(block) = block.get(..self.used_len()) else {
             return false;
         };
         self.durable_before <= self.position
+            && self.used_len() <= self.block_len as usize
             && u32_at(block, SUM_AT) == checksum(identity.secret, block)
     }
 }
@@ -136,6 +147,7 @@ mod tests {
         let header = BlockHeader {
             position: LogPosition(8_192),
             payload_len: payload.len() as u32,
+            block_len: 512,
             record_count: 2,
             durable_before: LogPosition(4_096),
             sealed_ms: 1_700_000_000_000,
@@ -153,7 +165,7 @@ mod tests {
         let read = BlockHeader::peek(IDENTITY, header.position, &block).unwrap();
         assert_eq!(read, header);
         assert!(read.verify(IDENTITY, &block));
-        assert_eq!(read.padded_len(512), 512);
+        assert_eq!(read.end(), header.position.0 + 512);
     }
 
     #[test]

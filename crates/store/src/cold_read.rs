@@ -22,16 +22,18 @@ impl<R: Rt> Inner<R> {
         let mut bytes = self.read_log(start, len).await?;
         let need = self
             .peek(start, &bytes)
-            .map_or(0, |h| HEADER_LEN + h.payload_len as usize);
+            .map_or(0, |header| header.used_len());
         if need > bytes.len() && need <= self.settings.record_len_max + self.settings.block_bytes {
             bytes = self.read_log(start, need).await?;
         }
         let mut cold = self.cold.borrow_mut();
         cold.make_room(bytes.len());
         let mut at = 0;
-        while let Some(block) = self.checked(start + at as u64, bytes.get(at..).unwrap_or(&[])) {
+        while let Some((header, block)) =
+            self.checked(start + at as u64, bytes.get(at..).unwrap_or(&[]))
+        {
             cold.add(start + at as u64, ColdBlock::Good(Rc::from(block)));
-            at += block.len().next_multiple_of(self.settings.block_align);
+            at += header.block_len as usize;
         }
         if at == 0 {
             add(&self.counters.damaged, 1);
@@ -47,11 +49,11 @@ impl<R: Rt> Inner<R> {
     }
 
     /// The block at `position`, when `bytes` starts with it, whole.
-    fn checked<'a>(&self, position: u64, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    fn checked<'a>(&self, position: u64, bytes: &'a [u8]) -> Option<(BlockHeader, &'a [u8])> {
         let header = self.peek(position, bytes)?;
         let identity = self.log.borrow().identity_at(position);
         let whole = header.verify(identity, bytes);
-        whole.then(|| &bytes[..HEADER_LEN + header.payload_len as usize])
+        whole.then(|| (header, &bytes[..header.used_len()]))
     }
 
     /// Reads written bytes of the log; shorter at the end of a segment or of what is written.
@@ -105,8 +107,7 @@ impl<R: Rt> Inner<R> {
             .await?;
         let mut start = position - position % align;
         while start >= from {
-            let covers =
-                |h: &BlockHeader| start + (HEADER_LEN as u64) + u64::from(h.payload_len) > position;
+            let covers = |h: &BlockHeader| start + h.used_len() as u64 > position;
             let rest = bytes.get((start - from) as usize..).unwrap_or(&[]);
             if self.peek(start, rest).is_some_and(|header| covers(&header)) {
                 self.bring_blocks(start, self.settings.block_bytes).await?;
@@ -142,18 +143,23 @@ impl<R: Rt> Inner<R> {
                 .await?;
             let need = self
                 .peek(position, &bytes)
-                .map_or(0, |h| HEADER_LEN + h.payload_len as usize);
+                .map_or(0, |header| header.used_len());
             let bytes = if need > bytes.len() {
                 self.read_log(position, need).await?
             } else {
                 bytes
             };
-            let Some(block) = self.checked(position, &bytes) else {
+            let Some((header, block)) = self.checked(position, &bytes) else {
                 position += self.settings.block_align as u64;
                 continue;
             };
             self.collect_units(key, position, &block[HEADER_LEN..], &mut units);
-            position = self.after_block(position, block.len());
+            let segment_bytes = self.settings.segment_bytes;
+            position = if header.end_of_segment {
+                position - position % segment_bytes + segment_bytes
+            } else {
+                header.end()
+            };
         }
         Ok(Page::encode(key, &units))
     }
@@ -199,17 +205,6 @@ impl<R: Rt> Inner<R> {
             position + self.settings.block_align as u64
         } else {
             position
-        }
-    }
-
-    fn after_block(&self, position: u64, len: usize) -> u64 {
-        let header_only = len == HEADER_LEN;
-        let segment_bytes = self.settings.segment_bytes;
-        if header_only {
-            // Only the block that ends a segment is empty.
-            position - position % segment_bytes + segment_bytes
-        } else {
-            position + len.next_multiple_of(self.settings.block_align) as u64
         }
     }
 }

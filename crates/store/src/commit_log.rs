@@ -13,6 +13,9 @@ use rt::{Disk, IoBuf};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// Buffers that are kept for the next blocks.
+const SPARES_MAX: usize = 4;
+
 /// The block that takes records.
 pub(crate) struct OpenBlock<B> {
     pub(crate) position: u64,
@@ -61,7 +64,8 @@ pub(crate) struct CommitLog<D: Disk> {
     pub(crate) segments: Segments<D::File>,
     pub(crate) tail: TailCache<D::Buf>,
     open: Option<OpenBlock<D::Buf>>,
-    spare: Option<D::Buf>,
+    /// Buffers of a full block's length to use again.
+    spares: Vec<D::Buf>,
     ready: VecDeque<SealedBlock<D::Buf>>,
     in_flight: VecDeque<InFlight>,
     /// Where the next block starts, if the open one is sealed or there is none.
@@ -90,7 +94,7 @@ impl<D: Disk> CommitLog<D> {
             segments,
             tail: TailCache::new(settings.tail_cache_bytes),
             open: None,
-            spare: None,
+            spares: Vec::new(),
             ready: VecDeque::new(),
             in_flight: VecDeque::new(),
             sealed: end,
@@ -154,7 +158,8 @@ impl<D: Disk> CommitLog<D> {
             // block of a position looks back by one full block.
             let takes_more = open.buf.as_bytes().len() <= self.block_bytes;
             if takes_more && end <= open.buf.as_bytes().len() {
-                let padded = open.position + end.next_multiple_of(self.align) as u64;
+                let len = self.block_len(end, open.buf.as_bytes().len());
+                let padded = open.position + len as u64;
                 if padded > limit {
                     return Err(NoPlace::AboveFrontier { end: padded });
                 }
@@ -176,27 +181,27 @@ impl<D: Disk> CommitLog<D> {
     fn open_for(&mut self, len: usize, limit: u64, now_ms: i64) -> Result<Place, NoPlace> {
         let need = (HEADER_LEN + len).next_multiple_of(self.align) as u64;
         let after_open = match &self.open {
-            Some(open) => open.position + open.used.next_multiple_of(self.align) as u64,
+            Some(open) => {
+                open.position + self.block_len(open.used, open.buf.as_bytes().len()) as u64
+            }
             None => self.sealed,
         };
         let (position, room) = self.next_block(after_open, need);
-        if position + need > limit {
-            return Err(NoPlace::AboveFrontier {
-                end: position + need,
-            });
+        let capacity = (self.block_bytes as u64).max(need).min(room) as usize;
+        let end = position + self.block_len(HEADER_LEN + len, capacity) as u64;
+        if end > limit {
+            return Err(NoPlace::AboveFrontier { end });
         }
         self.seal(now_ms);
         if position > self.sealed {
             self.end_segment(position, now_ms);
         }
-        let capacity = (self.block_bytes as u64).max(need).min(room) as usize;
-        let buf = match self.spare.take() {
-            Some(spare) if spare.as_bytes().len() == capacity => spare,
-            other => {
-                self.spare = other;
-                self.disk.alloc(capacity)
-            }
+        let spare = if capacity == self.block_bytes {
+            self.spares.pop()
+        } else {
+            None
         };
+        let buf = spare.unwrap_or_else(|| self.disk.alloc(capacity));
         self.open = Some(OpenBlock {
             position,
             buf,
@@ -204,6 +209,32 @@ impl<D: Disk> CommitLog<D> {
             records: 0,
         });
         Ok(Self::place_in(self.open.as_ref().expect("just opened")))
+    }
+
+    /// Length in the log of a block that holds `used` bytes in a buffer of `capacity`. A block that
+    /// is nearly full takes all of its buffer, which can be used again then.
+    fn block_len(&self, used: usize, capacity: usize) -> usize {
+        let nearly_full = used >= self.block_bytes - self.block_bytes / 8;
+        if capacity == self.block_bytes && nearly_full {
+            capacity
+        } else {
+            used.next_multiple_of(self.align)
+        }
+    }
+
+    fn keep_spare(&mut self, buf: D::Buf) {
+        if buf.as_bytes().len() == self.block_bytes && self.spares.len() < SPARES_MAX {
+            self.spares.push(buf);
+        }
+    }
+
+    /// Drops what the tail cache cannot hold, keeping buffers for the next blocks.
+    fn shrink_tail(&mut self) {
+        while let Some(buf) = self.tail.shed(self.written) {
+            if let Ok(buf) = Rc::try_unwrap(buf) {
+                self.keep_spare(buf);
+            }
+        }
     }
 
     /// Where a block of at least `need` bytes may start at or after `position`, and the room that
@@ -237,7 +268,7 @@ impl<D: Disk> CommitLog<D> {
         let next_start = next - next % segment_bytes;
         if self.sealed < next_start && !self.sealed.is_multiple_of(segment_bytes) {
             let position = self.sealed;
-            let header = self.header(position, 0, 0, now_ms, true);
+            let header = self.header(position, 0, self.align, 0, now_ms, true);
             let mut buf = self.disk.alloc(self.align);
             let identity = self.segments.identity_at(position, self.shard, self.secret);
             header.seal(identity, &mut buf.as_bytes_mut()[..HEADER_LEN]);
@@ -250,6 +281,7 @@ impl<D: Disk> CommitLog<D> {
         &self,
         position: u64,
         payload_len: usize,
+        block_len: usize,
         record_count: u32,
         now_ms: i64,
         end_of_segment: bool,
@@ -257,6 +289,7 @@ impl<D: Disk> CommitLog<D> {
         BlockHeader {
             position: LogPosition(position),
             payload_len: payload_len as u32,
+            block_len: block_len as u32,
             record_count,
             durable_before: LogPosition(self.durable),
             sealed_ms: now_ms,
@@ -285,13 +318,15 @@ impl<D: Disk> CommitLog<D> {
             return;
         };
         if open.records == 0 {
-            self.spare = Some(open.buf);
+            self.keep_spare(open.buf);
             return;
         }
-        let padded = open.used.next_multiple_of(self.align);
+        let padded = self.block_len(open.used, open.buf.as_bytes().len());
+        let payload_len = open.used - HEADER_LEN;
         let header = self.header(
             open.position,
-            open.used - HEADER_LEN,
+            payload_len,
+            padded,
             open.records,
             now_ms,
             false,
@@ -304,12 +339,14 @@ impl<D: Disk> CommitLog<D> {
             // A small block is copied, so that the cache holds what it needs and no more.
             let mut small = self.disk.alloc(padded);
             small.as_bytes_mut()[..open.used].copy_from_slice(&open.buf.as_bytes()[..open.used]);
-            self.spare = Some(open.buf);
+            self.keep_spare(open.buf);
             self.push_ready(open.position, small, padded);
         } else {
             let cost = open.buf.as_bytes().len();
             open.buf.as_bytes_mut()[open.used..padded].fill(0);
-            open.buf.truncate(padded);
+            if padded < cost {
+                open.buf.truncate(padded);
+            }
             self.push_ready(open.position, open.buf, cost);
         }
     }
@@ -319,8 +356,8 @@ impl<D: Disk> CommitLog<D> {
         self.sealed = position + buf.as_bytes().len() as u64;
         assert!(self.sealed <= self.segments.frontier());
         let buf = Rc::new(buf);
-        self.tail
-            .push(position, Rc::clone(&buf), cost, self.written);
+        self.tail.push(position, Rc::clone(&buf), cost);
+        self.shrink_tail();
         self.ready.push_back(SealedBlock { position, buf });
     }
 
@@ -347,7 +384,7 @@ impl<D: Disk> CommitLog<D> {
             assert!(self.written < write.end && write.end <= self.sealed);
             self.written = write.end;
         }
-        self.tail.shrink(self.written);
+        self.shrink_tail();
         self.written > before
     }
 

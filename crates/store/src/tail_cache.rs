@@ -31,9 +31,8 @@ impl<B: IoBuf> TailCache<B> {
         }
     }
 
-    /// Adds the newest block, whose memory is `cost` bytes, and drops the oldest ones that are
-    /// written while more than the limit is held.
-    pub(crate) fn push(&mut self, position: u64, buf: Rc<B>, cost: usize, written: u64) {
+    /// Adds the newest block, whose memory is `cost` bytes.
+    pub(crate) fn push(&mut self, position: u64, buf: Rc<B>, cost: usize) {
         let newest = self.blocks.back().map_or(0, CachedBlock::end);
         assert!(newest <= position, "blocks enter in log order");
         self.bytes += cost;
@@ -42,20 +41,17 @@ impl<B: IoBuf> TailCache<B> {
             buf,
             cost,
         });
-        self.shrink(written);
     }
 
-    /// Drops the oldest blocks below `written` while more than the limit is held.
-    pub(crate) fn shrink(&mut self, written: u64) {
-        while self.bytes > self.bytes_max
-            && self
-                .blocks
-                .front()
-                .is_some_and(|oldest| oldest.end() <= written)
-        {
-            let oldest = self.blocks.pop_front().expect("there is one");
-            self.bytes -= oldest.cost;
-        }
+    /// Gives up the oldest block, if it is below `written` and more than the limit is held.
+    pub(crate) fn shed(&mut self, written: u64) -> Option<Rc<B>> {
+        let too_much = self.bytes > self.bytes_max;
+        let oldest = self
+            .blocks
+            .front()
+            .filter(|oldest| too_much && oldest.end() <= written)?;
+        self.bytes -= oldest.cost;
+        self.blocks.pop_front().map(|oldest| oldest.buf)
     }
 
     /// The block that holds `position`.

@@ -220,7 +220,7 @@ async fn replay<D: Disk>(
             state.end = if header.end_of_segment {
                 scanner.segment_end(position)
             } else {
-                position + header.padded_len(settings.block_align) as u64
+                header.end()
             };
             continue;
         }

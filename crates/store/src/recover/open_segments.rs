@@ -187,7 +187,7 @@ async fn first_block_generation<F: File>(
     let Some(header) = BlockHeader::peek(identity, position, &head) else {
         return Ok(None);
     };
-    let len = HEADER_LEN + header.payload_len as usize;
+    let len = header.used_len();
     if len as u64 > candidate.size {
         return Ok(None);
     }

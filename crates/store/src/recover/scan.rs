@@ -78,12 +78,13 @@ impl Scanner {
         let Some(header) = BlockHeader::peek(identity, LogPosition(position), head) else {
             return Ok(None);
         };
-        let len = HEADER_LEN + header.payload_len as usize;
-        if position + len as u64 > self.segment_end(position) {
+        let len = header.used_len();
+        let segment_end = self.segment_end(position);
+        if position + len as u64 > segment_end {
             return Ok(None);
         }
         let block = self.bytes(segments, position, len).await?;
-        if !header.verify(identity, block) {
+        if !header.verify(identity, block) || header.end() > segment_end {
             return Ok(None);
         }
         let at = (position - self.window_at) as usize;
@@ -107,7 +108,7 @@ impl Scanner {
                 Some(header) => {
                     later.first = later.first.or(Some(at));
                     later.mark = later.mark.max(header.durable_before.0);
-                    at + header.padded_len(self.align as usize) as u64
+                    header.end()
                 }
                 None => self.skip_zeros(segments, at),
             };
