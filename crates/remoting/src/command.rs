@@ -365,6 +365,24 @@ mod tests {
     }
 
     #[test]
+    fn a_send_is_read_without_memory_but_for_escapes() {
+        let binary = frame_of(SerializeType::RocketMq);
+        assert!(
+            decode(&binary[4..])
+                .unwrap()
+                .fields
+                .took_no_memory(|_| false)
+        );
+        let json = frame_of(SerializeType::Json);
+        let command = decode(&json[4..]).unwrap();
+        assert!(
+            command.fields.took_no_memory(|name| name == "i"),
+            "only properties have escapes"
+        );
+        assert!(!command.fields.took_no_memory(|_| false));
+    }
+
+    #[test]
     fn every_truncation_of_a_frame_that_cuts_its_header_is_an_error() {
         for form in FORMS {
             let frame = &frame_of(form)[4..];

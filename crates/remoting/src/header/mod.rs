@@ -133,6 +133,17 @@ impl<'a> HeaderFields<'a> {
         self.0.push((name.into(), value.into()));
     }
 
+    /// Whether reading took no memory: all text is borrowed and all fields lie inline. Fields for
+    /// which `may_be_copied` says so are left out.
+    #[cfg(test)]
+    pub(crate) fn took_no_memory(&self, may_be_copied: impl Fn(&str) -> bool) -> bool {
+        let is_borrowed = |text: &Cow<'_, str>| matches!(text, Cow::Borrowed(_));
+        let fine = |(name, value): &Field<'_>| {
+            is_borrowed(name) && (is_borrowed(value) || may_be_copied(name))
+        };
+        !self.0.spilled() && self.0.iter().all(fine)
+    }
+
     /// The same fields, free of the frame they came in.
     pub fn into_owned(self) -> HeaderFields<'static> {
         let own = |text: Cow<'a, str>| Cow::Owned(text.into_owned());
