@@ -1,0 +1,182 @@
+//! From configuration keys to the settings of broker, store and engine.
+//!
+//! Invariant: every honoured key is read here (or in `program`), so a key without a reader shows as
+//! a field that nobody uses in the tables of `config`.
+
+use crate::address::{self, Advertised};
+use crate::failure::{Failure, Outcome};
+use broker::{AdminAccess, BrokerSettings, NetLimits};
+use config::{FlushDiskType, Loaded};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of the broker, whose store lies in `dir` and has so many shards.
+///
+/// # Errors
+/// When `brokerIP2` is a name that nobody knows or the store's numbers do not fit together.
+pub(crate) fn broker(
+    loaded: &Loaded,
+    dir: PathBuf,
+    shard_count: u16,
+    advertised: &Advertised,
+    name_servers: Vec<SocketAddr>,
+) -> Outcome<BrokerSettings> {
+    let (keys, store) = (&loaded.broker, &loaded.store);
+    let mut settings = BrokerSettings::new(dir, shard_count, advertised.ip);
+    settings.cluster.clone_from(&keys.broker_cluster_name);
+    settings.name.clone_from(&keys.broker_name);
+    settings.id = keys.broker_id.cast_signed();
+    if let Some(host) = &keys.broker_ip2 {
+        settings.ha_ip = address::resolve_host("brokerIP2", host)?;
+    }
+    settings.bind_ip = loaded.net.bind_address;
+    settings.listen_port = keys.listen_port;
+    settings.ha_port = keys
+        .ha_listen_port
+        .unwrap_or(keys.listen_port.wrapping_add(1));
+    settings.name_servers = name_servers;
+    settings.register_interval_ms = keys.register_name_server_period_ms;
+    settings.permission = keys.broker_permission.cast_signed();
+    settings.region.clone_from(&keys.region_id);
+    settings.is_trace_on = keys.trace_on;
+    settings.has_trace_topic = keys.trace_topic_enable;
+    settings.trace_topic.clone_from(&keys.msg_trace_topic_name);
+    settings.creates_topics = keys.auto_create_topic_enable;
+    settings.creates_groups = keys.auto_create_subscription_group;
+    settings.has_cluster_topic = keys.cluster_topic_enable;
+    settings.has_broker_topic = keys.broker_topic_enable;
+    settings.default_queue_count = keys.default_topic_queue_nums.cast_signed();
+    settings.body_len_max = store.max_message_size_bytes;
+    settings.sync_flush_timeout_ms = store.sync_flush_timeout_ms;
+    settings.holds_pulls = keys.long_polling_enable;
+    settings.short_polling_ms = keys.short_polling_time_ms;
+    settings.transfer_count_max = store.max_transfer_count_on_message_in_memory;
+    settings.transfer_bytes_max = store.max_transfer_bytes_on_message_in_memory;
+    settings.notifies_members = keys.notify_consumer_ids_changed_enable;
+    settings.delay_levels_ms = store.message_delay_level.delays_ms().to_vec();
+    settings.flush_consumer_offset_interval_ms = keys.flush_consumer_offset_interval_ms;
+    settings.admin_access = match keys.admin_open {
+        true => AdminAccess::Everyone,
+        false => AdminAccess::LocalHost,
+    };
+    settings.net = net(loaded);
+    apply_store(loaded, &mut settings.store);
+    settings.store.check().map_err(Failure::new)?;
+    Ok(settings)
+}
+
+fn net(loaded: &Loaded) -> NetLimits {
+    let (keys, net) = (&loaded.broker, &loaded.net);
+    NetLimits {
+        connections_max: net.max_connections,
+        idle_close_ms: net.server_channel_max_idle_time_seconds * 1_000,
+        frame_deadline_ms: net.frame_deadline_seconds * 1_000,
+        write_deadline_ms: net.write_deadline_seconds * 1_000,
+        connection_bytes_max: net.connection_reply_bytes_max,
+        shard_bytes_max: net.shard_reply_bytes_max,
+        parked_pulls_max: net.parked_pulls_max,
+        calls_max: net.shard_calls_max,
+        topics_max: keys.topics_max,
+        groups_max: keys.groups_max,
+        members_max: keys.members_max,
+        ..NetLimits::default()
+    }
+}
+
+fn apply_store(loaded: &Loaded, settings: &mut store::Settings) {
+    let keys = &loaded.store;
+    settings.flush = match keys.flush_disk_type {
+        FlushDiskType::Sync => store::FlushMode::Sync,
+        FlushDiskType::Async => store::FlushMode::Async,
+    };
+    settings.segment_bytes = keys.mapped_file_size_commit_log_bytes;
+    settings.block_bytes = keys.log_block_bytes;
+    settings.record_len_max = keys.max_message_size_bytes + RECORD_ROOM_BYTES;
+    settings.unflushed_bytes_max = keys.unflushed_bytes_max;
+    settings.tail_cache_bytes = keys.tail_cache_bytes;
+    settings.cold_cache_bytes = keys.cold_cache_bytes;
+    settings.index_cache_bytes = keys.index_cache_bytes;
+    settings.segments_ahead = keys.segments_ahead;
+    settings.checkpoint_bytes = keys.checkpoint_bytes;
+    settings.async_flush_interval_ms = keys.flush_interval_commit_log_ms;
+}
+
+/// What the shards are run with.
+pub(crate) fn engine(loaded: &Loaded, settings: &BrokerSettings) -> rt_glommio::Options {
+    let keys = &loaded.engine;
+    let ports = [settings.listen_port, settings.vip_port()];
+    let mut options = rt_glommio::Options::new(settings.store.shard_count);
+    options.cpus = Some(keys.cpus.cpus().to_vec()).filter(|cpus| !cpus.is_empty());
+    options.data_dir = Some(settings.store.dir.clone());
+    options.listen = ports
+        .map(|port| SocketAddr::new(settings.bind_ip, port))
+        .to_vec();
+    options.mesh_capacity = keys.mesh_lane_capacity;
+    options.stall_limit = match keys.watchdog_seconds {
+        0 => None,
+        seconds => Some(Duration::from_secs(seconds)),
+    };
+    options
+}
+
+/// Room in a record for what surrounds the body: topic, properties, fixed fields.
+const RECORD_ROOM_BYTES: usize = 128 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: impl FnOnce(&BrokerSettings)) {
+        let loaded = config::load(text, &[]).unwrap();
+        let advertised = Advertised {
+            ip: [127, 0, 0, 1].into(),
+            reason: "",
+        };
+        let settings = broker(&loaded, "data".into(), 2, &advertised, Vec::new()).unwrap();
+        expected(&settings);
+    }
+
+    #[test]
+    fn defaults_of_the_keys_are_those_of_the_libraries() {
+        let ip = [127, 0, 0, 1].into();
+        let expected = BrokerSettings::new("data".into(), 2, ip);
+        check("", |settings| {
+            assert_eq!(format!("{settings:?}"), format!("{expected:?}"))
+        });
+    }
+
+    #[test]
+    fn keys_reach_the_settings() {
+        check(
+            "listenPort=20911\nbrokerIP2=10.0.0.2\nadminOpen=true",
+            |settings| {
+                assert_eq!(
+                    (settings.listen_port, settings.vip_port(), settings.ha_port),
+                    (20_911, 20_909, 20_912)
+                );
+                assert_eq!(settings.ha_address(), "10.0.0.2:20912".parse().unwrap());
+                assert_eq!(settings.admin_access, AdminAccess::Everyone);
+            },
+        );
+        check(
+            "flushDiskType=SYNC_FLUSH\nmaxMessageSize=65536\nmessageDelayLevel=1s 2s",
+            |settings| {
+                assert_eq!(settings.store.flush, store::FlushMode::Sync);
+                assert_eq!(settings.body_len_max, 65_536);
+                assert_eq!(settings.delay_levels_ms, [1_000, 2_000]);
+            },
+        );
+    }
+
+    #[test]
+    fn numbers_that_do_not_fit_together_are_refused() {
+        let loaded = config::load("mappedFileSizeCommitLog=1048576", &[]).unwrap();
+        let advertised = Advertised {
+            ip: [127, 0, 0, 1].into(),
+            reason: "",
+        };
+        let refused = broker(&loaded, "data".into(), 1, &advertised, Vec::new());
+        assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! `ringmq`, the one program: `standalone`, `broker` and `namesrv`.
+//!
+//! Each sub-command is a module that turns its arguments into settings and calls one library.
+//! Invariant: a failed start says in plain words what to change and exits with a code that is not
+//! zero. Answers to Java's `BrokerStartup` and `NamesrvStartup`.
+
+mod address;
+mod args;
+mod boot_lines;
+mod broker_settings;
+mod configuration;
+mod failure;
+mod logs;
+mod name_server;
+mod program;
+mod shards;
+mod signals;
+
+use args::{Arguments, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Standalone(arguments) => program::standalone(&arguments),
+        Command::Broker(arguments) => program::broker(&arguments),
+        Command::Namesrv(arguments) => program::namesrv(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
