@@ -176,7 +176,7 @@ fn read_from_disk<R: Rt>(
 /// Answers, or parks a pull that found nothing and may wait.
 fn finish<R: Rt>(
     services: &Rc<Services<R>>,
-    plan: Plan,
+    mut plan: Plan,
     mut slot: ReplySlot<R>,
     deadline_us: Option<u64>,
     result: GetResult,
@@ -189,12 +189,21 @@ fn finish<R: Rt>(
     } else {
         services.stats.missed();
     }
-    let may_park = code == ResponseCode::PullNotFound && !services.pull.is_stopping.get();
+    // A parked pull sleeps on when what woke it does not pass its filter.
+    let is_filtered = plan.was_parked
+        && result.status == GetStatus::NoMatchedMessage
+        && result.next_offset >= result.max;
+    if is_filtered {
+        plan.from = result.next_offset;
+    }
+    let found_nothing = code == ResponseCode::PullNotFound || is_filtered;
+    let may_park = found_nothing && !services.pull.is_stopping.get();
     if let Some(deadline_us) = deadline_us
         && may_park
         && !slot.to().oneway
     {
         let queue = plan.queue;
+        plan.was_parked = true;
         slot.release();
         let parked = Parked { plan, slot };
         let refused = services.pull.parked.park(queue, deadline_us, parked);

@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) from: QueueOffset,
     pub(super) filter: TagFilter,
     pub(super) limits: ReadLimits,
+    /// Whether the pull has been parked before.
+    pub(super) was_parked: bool,
     pub(super) topic_sys_flag: i32,
     pub(super) group_sys_flag: i32,
     /// What the group's rate is counted under.
@@ -66,6 +68,7 @@ impl Plan {
             from: QueueOffset(header.queue_offset),
             filter,
             limits: limits(services, header),
+            was_parked: false,
             topic_sys_flag: handle.config.topic_sys_flag,
             group_sys_flag: config.group_sys_flag,
             rate_key: topic_at_group(topic, group),
