@@ -1,13 +1,16 @@
 //! Three name servers and two brokers on one machine, and one broker taken away.
 
+use crate::packages::Packages;
 use crate::programs::{CLUSTER, Programs, START_LIMIT, STOP_LIMIT};
 use crate::report::Report;
 use crate::server::{Server, pause, route};
+use crate::suites::{Target, lines_of};
 use crate::wire::Connection;
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
 
 const SUITE: &str = "cluster";
+pub(crate) const JAVA_SUITE: &str = "cluster-java-5.5.0";
 const TOPIC: &str = "Spread";
 /// A broker that dies closes its connections, and the name servers see that at once.
 const ROUTE_GONE_LIMIT: Duration = Duration::from_secs(5);
@@ -45,6 +48,54 @@ pub(crate) fn run(report: &mut Report, programs: &Programs) {
         world.lose_namesrv()
     });
     report.check(SUITE, "everything_stops_cleanly", || world.stop());
+}
+
+/// The official Java producer and consumer while a broker is killed.
+pub(crate) fn run_java(report: &mut Report, packages: &Packages, programs: &Programs) {
+    report.check(
+        JAVA_SUITE,
+        "a_java_producer_loses_no_send_when_one_broker_is_killed",
+        || java_goes_on(packages, programs),
+    );
+}
+
+fn java_goes_on(packages: &Packages, programs: &Programs) -> Result<()> {
+    let mut world = World::start(programs)?;
+    world.spread()?;
+    let namesrvs: Vec<&str> = world
+        .namesrvs
+        .iter()
+        .map(|(_, address)| &**address)
+        .collect();
+    let target = Target {
+        namesrv: namesrvs.join(";"),
+        broker: String::new(),
+    };
+    let mut java = packages.java("client-5.5.0", &[], "ringmq.e2e.ClusterProducer")?;
+    java.args([TOPIC, "12"]);
+    let mut seen = 0;
+    let mut done = String::new();
+    let mut errors = Vec::new();
+    let mut killed = Ok(());
+    lines_of(java, &target, |line| {
+        if line.starts_with("SEEN ") {
+            seen += 1;
+            if seen == 2 {
+                killed = world.brokers.remove(0).0.kill();
+            }
+        } else if let Some(rest) = line.strip_prefix("DONE ") {
+            rest.clone_into(&mut done);
+        } else {
+            errors.push(line.to_owned());
+        }
+    })?;
+    killed?;
+    ensure!(seen == 2, "{seen} brokers took messages: {errors:?}");
+    ensure!(done.starts_with("failed=0 "), "{done}: {errors:?}");
+    let after = done.split(' ').find_map(|word| word.strip_prefix("after="));
+    let after: u32 = after.context("no count of the second half")?.parse()?;
+    ensure!(after > 100, "{after} messages of the second half arrived");
+    world.stop()
 }
 
 impl World {

@@ -74,7 +74,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let packages = Packages::new(&root, &work);
     let mut report = Report::new(&arguments.only);
     if arguments.official {
-        packages.install(&mut report)?;
+        packages.install(&report)?;
         official::run(&mut report, &packages, &work)?;
     } else {
         programs.require_binary()?;
@@ -84,8 +84,9 @@ fn run(arguments: Arguments) -> Result<()> {
         crash::run(&mut report, &programs, arguments.kills);
         cluster::run(&mut report, &programs);
         if suites::NAMES.iter().any(|suite| report.wants(suite)) {
-            packages.install(&mut report)?;
+            packages.install(&report)?;
             suites::run(&mut report, &packages, &programs)?;
+            cluster::run_java(&mut report, &packages, &programs);
         }
     }
     report.check("processes", "no_process_of_this_run_is_left", || {

@@ -4,6 +4,7 @@
 
 use crate::report::Report;
 use crate::server::RUN_VARIABLE;
+use crate::suites::NAMES;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,22 +42,24 @@ impl Packages {
     }
 
     /// Fetches and builds everything; an error ends the run, for no suite may be skipped.
-    pub(crate) fn install(&self, report: &mut Report) -> Result<()> {
+    pub(crate) fn install(&self, report: &Report) -> Result<()> {
         fs::create_dir_all(&self.work)?;
         let start = Instant::now();
-        if ["java", "mqadmin", "quickstart"]
-            .iter()
-            .any(|suite| report.wants(suite))
-        {
+        let wanted = |kind: &str| {
+            NAMES
+                .iter()
+                .any(|suite| suite.contains(kind) && report.wants(suite))
+        };
+        if wanted("java") || wanted("mqadmin") || wanted("quickstart") {
             self.install_java()?;
         }
-        if report.wants("go") {
+        if wanted("go-") {
             self.install_go()?;
         }
-        if report.wants("python") {
+        if wanted("python-") {
             self.install_python()?;
         }
-        if report.wants("node") {
+        if wanted("node-") {
             self.install_node()?;
         }
         println!("client packages installed in {:?}", start.elapsed());

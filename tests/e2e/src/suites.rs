@@ -23,6 +23,7 @@ pub(crate) const NAMES: &[&str] = &[
     "go-2.1.2",
     "python-0.4.4",
     "node-ali-ons",
+    crate::cluster::JAVA_SUITE,
 ];
 
 const JAVA_CHECKS: usize = 27;
@@ -135,7 +136,11 @@ fn suite(report: &mut Report, name: &str, command: Command, target: &Target, exp
 }
 
 /// Runs a program and hands its lines over as they come; an error when it does not end in time.
-fn lines_of(mut command: Command, target: &Target, mut line: impl FnMut(&str)) -> Result<()> {
+pub(crate) fn lines_of(
+    mut command: Command,
+    target: &Target,
+    mut line: impl FnMut(&str),
+) -> Result<()> {
     command
         .env("NAMESRV_ADDR", &target.namesrv)
         .env("BROKER_ADDR", &target.broker)

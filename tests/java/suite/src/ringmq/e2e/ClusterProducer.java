@@ -1,0 +1,78 @@
+package ringmq.e2e;
+
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.Map;
+import java.util.concurrent.ConcurrentSkipListSet;
+import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
+import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
+import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
+import org.apache.rocketmq.client.producer.SendStatus;
+import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
+import org.apache.rocketmq.common.message.MessageExt;
+
+/**
+ * Sends to a topic on several brokers while the driver kills one of them:
+ * `java ringmq.e2e.ClusterProducer TOPIC SECONDS`. Prints `SEEN broker` when a broker first takes a
+ * message, and a last line `DONE failed=N after=N brokers=…`: how many sends failed for good, and how
+ * many of the second half's messages were received again.
+ */
+public final class ClusterProducer {
+    private ClusterProducer() {
+    }
+
+    public static void main(String[] args) throws Exception {
+        String topic = args[0];
+        long half = Long.parseLong(args[1]) * 500;
+        DefaultMQPushConsumer consumer = new DefaultMQPushConsumer("CID_cluster");
+        consumer.setNamesrvAddr(System.getenv("NAMESRV_ADDR"));
+        consumer.setInstanceName("consumer");
+        consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
+        Set<String> received = new ConcurrentSkipListSet<>();
+        consumer.subscribe(topic, "*");
+        consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> {
+            for (MessageExt m : batch) {
+                received.add(m.getMsgId());
+            }
+            return ConsumeConcurrentlyStatus.CONSUME_SUCCESS;
+        });
+        consumer.start();
+        DefaultMQProducer producer = new DefaultMQProducer("PID_cluster");
+        producer.setNamesrvAddr(System.getenv("NAMESRV_ADDR"));
+        producer.setInstanceName("producer");
+        producer.setRetryTimesWhenSendFailed(4);
+        producer.setSendMsgTimeout(10_000);
+        producer.start();
+        Map<String, Integer> seen = new TreeMap<>();
+        Set<String> late = new ConcurrentSkipListSet<>();
+        int failed = 0;
+        long start = System.currentTimeMillis();
+        for (int i = 0; System.currentTimeMillis() < start + 2 * half; i++) {
+            try {
+                SendResult result = producer.send(Scope.message(topic, "TagA", "cluster " + i));
+                if (result.getSendStatus() != SendStatus.SEND_OK) {
+                    throw new IllegalStateException("status " + result.getSendStatus());
+                }
+                String broker = result.getMessageQueue().getBrokerName();
+                if (seen.merge(broker, 1, Integer::sum) == 1) {
+                    System.out.println("SEEN " + broker);
+                }
+                if (System.currentTimeMillis() > start + half) {
+                    late.add(result.getMsgId());
+                }
+            } catch (Exception e) {
+                failed++;
+                System.out.println("ERROR " + e);
+            }
+            Thread.sleep(5);
+        }
+        for (int i = 0; i < 100 && !received.containsAll(late); i++) {
+            Thread.sleep(100);
+        }
+        late.retainAll(received);
+        System.out.println("DONE failed=" + failed + " after=" + late.size() + " brokers=" + seen);
+        System.exit(0);
+    }
+}
