@@ -73,6 +73,7 @@ async fn put<R: Rt>(services: &Rc<Services<R>>, body: &[u8]) -> Result<(), Subsc
     if group.len() > GROUP_LEN_MAX {
         return Err(SubscriptionError::Name(NameError::TooLong {
             what: "group",
+            name: group.clone(),
             len_max: GROUP_LEN_MAX,
         }));
     }

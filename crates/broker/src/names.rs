@@ -19,6 +19,9 @@ pub(crate) const RETRY_TOPIC_LEN_MAX: usize = 255;
 /// Longest group name, in bytes. Java's broker takes 120 from tools and 255 from clients.
 pub(crate) const GROUP_LEN_MAX: usize = 255;
 
+/// How much of a name that is too long a refusal repeats.
+const SHOWN_CHARS: usize = 300;
+
 /// Why a name is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -29,16 +32,21 @@ pub enum NameError {
         what: &'static str,
     },
     /// Too long.
-    #[error("The specified {what} is longer than {what} max length {len_max}.")]
+    #[error(
+        "The specified {what}: {}, is longer than {what} max length: {len_max}",
+        name.escape_debug()
+    )]
     TooLong {
         /// `topic` or `group`.
         what: &'static str,
+        /// The name's first characters.
+        name: String,
         /// The limit in bytes.
         len_max: usize,
     },
     /// A character outside the set.
     #[error(
-        "The specified {what}[{}] contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$",
+        "The specified {what}: {}, contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$",
         name.escape_debug()
     )]
     Illegal {
@@ -70,7 +78,12 @@ fn check(what: &'static str, name: &str, len_max: usize) -> Result<(), NameError
     if name.trim().is_empty() {
         Err(NameError::Blank { what })
     } else if name.len() > len_max {
-        Err(NameError::TooLong { what, len_max })
+        let name = name.chars().take(SHOWN_CHARS).collect();
+        Err(NameError::TooLong {
+            what,
+            name,
+            len_max,
+        })
     } else if !name.bytes().all(is_legal) {
         let name = name.to_owned();
         Err(NameError::Illegal { what, name })
@@ -150,6 +163,6 @@ mod tests {
     #[test]
     fn a_refusal_names_the_limit() {
         let refusal = check_topic(&"a".repeat(300)).unwrap_err().to_string();
-        assert!(refusal.contains("max length 127"), "{refusal}");
+        assert!(refusal.ends_with("max length: 127"), "{refusal}");
     }
 }

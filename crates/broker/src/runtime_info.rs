@@ -38,7 +38,7 @@ struct Part {
 }
 
 async fn collect<R: Rt>(services: &Rc<Services<R>>) -> Result<Figures, Refusal> {
-    let part = |services: Rc<Services<R>>| async move { part_of(&services) };
+    let part = |services: Rc<Services<R>>| async move { part_of(&services).await };
     let parts = services
         .gather(part)
         .await
@@ -75,7 +75,7 @@ async fn collect<R: Rt>(services: &Rc<Services<R>>) -> Result<Figures, Refusal> 
     Ok(figures)
 }
 
-fn part_of<R: Rt>(services: &Services<R>) -> Part {
+async fn part_of<R: Rt>(services: &Services<R>) -> Part {
     let shard = &services.shard;
     let stats = shard.store.stats();
     let levels = 1..=u32::try_from(services.settings.delay_levels_ms.len()).unwrap_or(0);
@@ -92,7 +92,7 @@ fn part_of<R: Rt>(services: &Services<R>) -> Part {
             position_min: stats.start,
             position_max: stats.appended,
             unflushed: stats.appended.saturating_sub(stats.durable),
-            earliest_ms: None,
+            earliest_ms: earliest_ms(services).await,
         },
         parked_pulls: services.pull.parked_count(),
         delay_levels: levels.filter_map(level).collect(),
@@ -174,6 +174,28 @@ pub(crate) fn table(figures: &Figures) -> BTreeMap<String, String> {
     }
     table
 }
+
+/// When the oldest message of this shard was stored, by the first messages of some queues: all of
+/// them would be many reads.
+async fn earliest_ms<R: Rt>(services: &Services<R>) -> Option<i64> {
+    let store = &services.shard.store;
+    let queues = store
+        .queues_present()
+        .into_iter()
+        .filter(|(_, _, min, end)| min < end);
+    let mut earliest: Option<i64> = None;
+    for (topic, queue_id, min, _) in queues.take(QUEUES_LOOKED_AT) {
+        let Some(queue) = store.queue(&topic, queue_id) else {
+            continue;
+        };
+        // A message that cannot be read is reported where it is wanted, not here.
+        let stored = store.store_timestamp_at(queue, min).await.ok().flatten();
+        earliest = earliest.into_iter().chain(stored).min();
+    }
+    earliest
+}
+
+const QUEUES_LOOKED_AT: usize = 64;
 
 type Row = (&'static str, String);
 

@@ -60,10 +60,30 @@ pub(crate) fn broker(
         true => AdminAccess::Everyone,
         false => AdminAccess::LocalHost,
     };
+    settings.properties = loaded.to_properties();
     settings.net = net(loaded);
+    settings.properties = shown(loaded, &settings);
     apply_store(loaded, &mut settings.store);
     settings.store.check().map_err(Failure::new)?;
     Ok(settings)
+}
+
+/// Every key with the value that counts, for tools that ask.
+fn shown(loaded: &Loaded, settings: &BrokerSettings) -> Vec<(&'static str, String)> {
+    let name_servers: Vec<String> = settings.name_servers.iter().map(SocketAddr::to_string).collect();
+    let mut properties = loaded.to_properties();
+    for (key, value) in &mut properties {
+        match *key {
+            "brokerIP1" => *value = settings.advertised_ip.to_string(),
+            "brokerIP2" => *value = settings.ha_ip.to_string(),
+            "haListenPort" => *value = settings.ha_port.to_string(),
+            "namesrvAddr" => *value = name_servers.join(";"),
+            "shards" => *value = settings.store.shard_count.to_string(),
+            "storePathRootDir" => *value = settings.store.dir.display().to_string(),
+            _ => {}
+        }
+    }
+    properties
 }
 
 fn net(loaded: &Loaded) -> NetLimits {
@@ -142,6 +162,7 @@ mod tests {
         let ip = [127, 0, 0, 1].into();
         let expected = BrokerSettings::new("data".into(), 2, ip);
         check("", |settings| {
+            assert!(settings.properties.contains(&("brokerIP1", "127.0.0.1".to_owned())));
             assert_eq!(format!("{settings:?}"), format!("{expected:?}"))
         });
     }

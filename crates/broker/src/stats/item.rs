@@ -49,6 +49,15 @@ struct Sample {
     times: u64,
 }
 
+/// A count that is kept elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Count {
+    /// How much of it is not to be told, when the key is seen for the first time.
+    pub(super) before: u64,
+    /// All of it.
+    pub(super) total: u64,
+}
+
 /// See the module comment.
 #[derive(Debug, Default)]
 pub(super) struct Item {
@@ -66,19 +75,16 @@ impl Item {
         self.times += 1;
     }
 
-    /// Takes over a count that is kept elsewhere. What is there at first was counted before this
-    /// process began.
-    pub(super) fn set_total(&mut self, total: u64, now_ms: i64) {
-        let is_new = self.moved.1.is_none() && self.value == 0;
-        if total > self.value {
-            self.times += 1;
-        }
-        self.value = total;
-        if is_new {
-            self.times = 0;
-            self.moved = (total, Some(now_ms));
+    /// Takes over a count that is kept elsewhere.
+    pub(super) fn set_total(&mut self, count: Count, now_ms: i64) {
+        if self.moved.1.is_none() {
+            self.value = count.before;
             self.sample(now_ms);
         }
+        if count.total > self.value {
+            self.times += 1;
+        }
+        self.value = count.total;
     }
 
     /// Takes the samples that are due.
@@ -166,9 +172,13 @@ mod tests {
     #[test]
     fn a_total_from_elsewhere_counts_from_when_it_was_first_seen() {
         let mut item = Item::default();
-        item.set_total(1_000, 0);
+        let count = |total| Count {
+            before: 1_000,
+            total,
+        };
+        item.set_total(count(1_000), 0);
         for second in 1..=20_i64 {
-            item.set_total(1_000 + second as u64 * 10, second * 1_000);
+            item.set_total(count(1_000 + second as u64 * 10), second * 1_000);
             item.sample(second * 1_000);
         }
         let [minute, ..] = item.view();

@@ -14,7 +14,7 @@ pub(crate) use item::{ItemView, Rate};
 pub(crate) use sampler::keep_sampling;
 
 use base::HashMap;
-use item::Item;
+use item::{Count, Item};
 use std::cell::{Cell, RefCell};
 use window::Window;
 
@@ -185,8 +185,8 @@ impl Stats {
     }
 
     /// Sets a key's count, for what is counted elsewhere, as messages per topic are in the log.
-    pub(crate) fn set_total(&self, kind: Kind, key: &str, total: u64, now_ms: i64) {
-        self.with_item(kind, key, |item| item.set_total(total, now_ms));
+    fn set_total(&self, kind: Kind, key: &str, count: Count, now_ms: i64) {
+        self.with_item(kind, key, |item| item.set_total(count, now_ms));
     }
 
     /// Takes a sample; to be called about once a second with what the log has counted.
@@ -292,7 +292,11 @@ mod tests {
         let stats = Stats::default();
         stats.pulled("T@g", 3, 300);
         stats.sample(1_000, LogTotals::default());
-        stats.set_total(Kind::TopicPutNums, "T", 7, 1_000);
+        let count = Count {
+            before: 7,
+            total: 7,
+        };
+        stats.set_total(Kind::TopicPutNums, "T", count, 1_000);
         assert!(stats.item(Kind::GroupGetNums, "T@g").is_some());
         assert!(stats.item(Kind::GroupGetNums, "T@other").is_none());
         assert!(stats.item(Kind::TopicPutNums, "T").is_some());

@@ -4,7 +4,7 @@
 //! and out each second, and each topic's offsets every ten seconds, which give the topic's rate
 //! without a count per message.
 
-use super::{Kind, LogTotals, Stats};
+use super::{Count, Kind, LogTotals};
 use crate::assemble::Services;
 use rt::Rt;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ pub(crate) async fn keep_sampling<R: Rt>(services: &Services<R>) {
         let now_ms = services.shard.rt.now_ms();
         let log = services.shard.store.stats();
         if count % TOPIC_INTERVALS == 0 {
-            sample_topics(services, now_ms);
+            sample_topics(services, now_ms, count == 0);
         }
         services.stats.sample(
             now_ms,
@@ -39,17 +39,18 @@ pub(crate) async fn keep_sampling<R: Rt>(services: &Services<R>) {
     }
 }
 
-fn sample_topics<R: Rt>(services: &Services<R>, now_ms: i64) {
+fn sample_topics<R: Rt>(services: &Services<R>, now_ms: i64, is_first: bool) {
     let store = &services.shard.store;
     let mut totals: BTreeMap<Rc<str>, u64> = BTreeMap::new();
     for (topic, _, _, end) in store.queues_present() {
         *totals.entry(topic).or_default() += end.0.max(0).cast_unsigned();
     }
-    set_totals(&services.stats, &totals, now_ms);
-}
-
-fn set_totals(stats: &Stats, totals: &BTreeMap<Rc<str>, u64>, now_ms: i64) {
     for (topic, total) in totals {
-        stats.set_total(Kind::TopicPutNums, topic, *total, now_ms);
+        // What is there at the start was counted by an earlier process.
+        let before = if is_first { total } else { 0 };
+        let count = Count { before, total };
+        services
+            .stats
+            .set_total(Kind::TopicPutNums, &topic, count, now_ms);
     }
 }
