@@ -5,15 +5,19 @@
 //! ever part of a path; every path is a fixed word or a number.
 
 use base::ShardId;
-use rt::Disk;
+use rt::{Disk, Rt};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Version of everything below the root.
 pub const FORMAT_VERSION: u16 = 1;
 const LAYOUT_NAME: &str = "layout";
 const LAYOUT_LEN_MAX: usize = 4_096;
+/// How long and how often a shard waits for the first one to make the layout.
+const WAIT_MS: u64 = 10;
+const WAITS_MAX: u32 = 1_000;
 const FIRST_LINE: &str = "ringmq store";
 
 /// What a store was made with.
@@ -115,6 +119,15 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Reads what is there and checks it against what is wanted.
+    fn check(text: &[u8], path: &Path, wanted: &Self) -> Result<Self, LayoutError> {
+        let found = Self::parse(text).map_err(|reason| LayoutError::Damaged {
+            path: path.to_owned(),
+            reason,
+        })?;
+        found.accept(path, wanted)
+    }
+
     /// Checks what is there against what is wanted. The alignment is taken from the store.
     fn accept(self, path: &Path, wanted: &Self) -> Result<Self, LayoutError> {
         if self.format_version != wanted.format_version {
@@ -166,12 +179,7 @@ pub fn prepare_root(
     };
     let wanted = Layout::wanted(shard_count, block_align);
     match std::fs::read(&path) {
-        Ok(text) => Layout::parse(&text)
-            .map_err(|reason| LayoutError::Damaged {
-                path: path.clone(),
-                reason,
-            })?
-            .accept(&path, &wanted),
+        Ok(text) => Layout::check(&text, &path, &wanted),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir_all(root).map_err(failed)?;
             let fresh = root.join("layout.new");
@@ -189,8 +197,7 @@ pub fn prepare_root(
     }
 }
 
-/// The same through the runtime seam. A shard that opens calls it; where several shards share a
-/// root, [`prepare_root`] comes first so that only reading is left to them.
+/// The same through the runtime seam.
 ///
 /// # Errors
 /// As [`prepare_root`].
@@ -207,21 +214,36 @@ pub async fn prepare_root_on<D: Disk>(
     };
     let wanted = Layout::wanted(shard_count, block_align);
     match disk.read_small(&path, LAYOUT_LEN_MAX).await {
-        Ok(text) => Layout::parse(&text)
-            .map_err(|reason| LayoutError::Damaged {
-                path: path.clone(),
-                reason,
-            })?
-            .accept(&path, &wanted),
+        Ok(text) => Layout::check(&text, &path, &wanted),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             disk.create_dir_all(root).await.map_err(failed)?;
-            disk.write_atomic(&path, wanted.to_text().as_bytes())
+            let text = wanted.to_text();
+            disk.write_atomic(&path, text.as_bytes())
                 .await
                 .map_err(failed)?;
             Ok(wanted)
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The same for a shard that opens: the first shard makes the layout, the others wait for it.
+pub(crate) async fn prepare_root_of<R: Rt>(
+    rt: &R,
+    root: &Path,
+    shard_count: u16,
+    block_align: usize,
+) -> Result<Layout, LayoutError> {
+    let path = root.join(LAYOUT_NAME);
+    for _ in 0..WAITS_MAX {
+        let found = rt.disk().read_small(&path, LAYOUT_LEN_MAX).await;
+        let missing = found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if rt.shard() == ShardId::CONTROL || !missing {
+            break;
+        }
+        rt.sleep(Duration::from_millis(WAIT_MS)).await;
+    }
+    prepare_root_on(rt.disk(), root, shard_count, block_align).await
 }
 
 /// Paths of one shard.

@@ -14,7 +14,7 @@ use crate::consume_queue::pages::Pages;
 use crate::consume_queue::{Queue, QueueRef, QueueTable};
 use crate::error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 use crate::flush::{sync_task, write_task};
-use crate::layout::{ShardPaths, prepare_root_on};
+use crate::layout::{ShardPaths, prepare_root_of};
 use crate::read::{GetResult, ReadLimits, TailRead};
 use crate::record::RecordKind;
 use crate::recover::{Recovered, State, recover};
@@ -103,7 +103,7 @@ impl<R: Rt> ShardStore<R> {
     pub async fn open(rt: R, mut settings: Settings) -> Result<(Self, Recovered), OpenError> {
         let (disk, root) = (rt.disk().clone(), settings.dir.clone());
         let count = settings.shard_count;
-        let layout = prepare_root_on(&disk, &root, count, settings.block_align).await?;
+        let layout = prepare_root_of(&rt, &root, count, settings.block_align).await?;
         settings.block_align = layout.block_align;
         settings.check().map_err(OpenError::Settings)?;
         let paths = ShardPaths::new(&root, settings.shard);
