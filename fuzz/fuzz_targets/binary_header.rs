@@ -1,4 +1,6 @@
 //! Fuzzes a binary header.
+//!
+//! What reads must read the same after it was written.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| remoting::fuzzing::binary_header(bytes));

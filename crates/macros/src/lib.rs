@@ -4,17 +4,17 @@
 //! the read from parsed fields in one pass over them. Wire forms live in `remoting::serialize`, so
 //! a new form never touches this crate. Answers to the reflection in Java's
 //! `RemotingCommand.makeCustomHeaderToNet` and `decodeCommandCustomHeader`.
-//!
-//! A plain field is required (Java's `@CFNotNull`), `Option<T>` is optional. The wire name is the
-//! camelCase of the field unless `#[header(name = "b")]` says otherwise, and
-//! `#[header(route = Topic)]` marks what request routing reads. A struct with a lifetime borrows
-//! its text from the fields it was decoded from.
 
 use proc_macro::TokenStream;
 use quote::{format_ident, quote};
 use syn::{Data, DeriveInput, Fields, GenericParam, Ident, LitStr, Type, parse_macro_input};
 
-/// See the crate's documentation.
+/// Makes a struct a command header.
+///
+/// A plain field is required (Java's `@CFNotNull`), `Option<T>` is optional. The wire name is the
+/// camelCase of the field unless `#[header(name = "b")]` says otherwise, and
+/// `#[header(route = Topic)]` marks what request routing reads. A struct with a lifetime borrows
+/// its text from the fields it was decoded from.
 #[proc_macro_derive(RemotingHeader, attributes(header))]
 pub fn derive_remoting_header(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);

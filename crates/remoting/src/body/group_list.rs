@@ -1,4 +1,6 @@
-//! A list of groups. Java: `GroupList`.
+//! A list of groups.
+//!
+//! Sorted, so that the answers of several shards or brokers can be compared. Java: `GroupList`.
 
 use serde::{Deserialize, Serialize};
 

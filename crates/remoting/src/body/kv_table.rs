@@ -1,4 +1,6 @@
-//! A table of texts. Java: `KVTable`.
+//! A table of texts.
+//!
+//! Sorted by key; everything is text, numbers too. Java: `KVTable`.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,4 +1,6 @@
-//! A list of topics. Java: `TopicList`.
+//! Lists of topics.
+//!
+//! Java: `TopicList`, `CreateTopicListRequestBody`.
 
 use super::topic_config::TopicConfig;
 use serde::{Deserialize, Serialize};

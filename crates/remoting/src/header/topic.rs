@@ -27,7 +27,7 @@ pub struct CreateTopicRequestHeader {
     pub order: Option<bool>,
     /// Changes of attributes: `+key=value,-key`.
     pub attributes: Option<String>,
-    /// Whether a broker makes the topic again though it has it as it is asked for.
+    /// For static topics only.
     pub force: Option<bool>,
 }
 
