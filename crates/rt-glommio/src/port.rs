@@ -9,6 +9,7 @@ use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 /// A process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,19 +26,33 @@ impl fmt::Display for Owner {
     }
 }
 
+/// How often, and after which pause, a port that nobody is seen to hold is tried again.
+const ORPHAN_TRIES: u32 = 60;
+const ORPHAN_PAUSE: Duration = Duration::from_millis(50);
+
 /// Fails when `address` cannot be listened on by us alone. Port 0 is always free.
+///
+/// The kernel ends the `io_uring` of a killed process in the background, so that its listening
+/// sockets outlive it by a moment: a port without a visible owner is tried again for three seconds.
 ///
 /// # Errors
 /// [`StartError::PortInUse`] with the owner, or [`StartError::Listen`].
 pub fn ensure_port_free(address: SocketAddr) -> Result<(), StartError> {
-    // The standard listener sets SO_REUSEADDR, so what a predecessor left in TIME_WAIT is no hindrance.
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(StartError::PortInUse {
-            address,
-            owner: owner_of(address),
-        }),
-        Err(source) => Err(StartError::Listen { address, source }),
+    let mut tries = 0;
+    loop {
+        // The standard listener sets SO_REUSEADDR, so what a predecessor left in TIME_WAIT is no hindrance.
+        match TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                let owner = owner_of(address);
+                tries += 1;
+                if owner.is_some() || tries == ORPHAN_TRIES {
+                    return Err(StartError::PortInUse { address, owner });
+                }
+                std::thread::sleep(ORPHAN_PAUSE);
+            }
+            Err(source) => return Err(StartError::Listen { address, source }),
+        }
     }
 }
 
