@@ -12,7 +12,7 @@ use crate::configuration;
 use crate::failure::{Failure, Outcome};
 use crate::logs;
 use crate::name_server::NameServer;
-use crate::shards::Shards;
+use crate::shards::{self, Shards};
 use crate::signals::Signals;
 use broker::BrokerSettings;
 use config::{Loaded, NamesrvConfig, ShardChoice};
@@ -211,14 +211,18 @@ async fn serve(parts: Parts) -> Outcome {
     let mut lines = Vec::new();
     let mut table = Table::default();
     let mut name_server = None;
-    let mut shards = None;
+    let mut running = None;
+    let broker = match parts.broker {
+        Some(plan) => Some((shards::claim(&plan.engine, &plan.settings.store)?, plan)),
+        None => None,
+    };
     if let Some(settings) = parts.name_server {
         let started = NameServer::start(settings).await?;
         lines.push(boot_lines::namesrv_line(started.address));
         table.namesrv(started.address);
         name_server = Some(started);
     }
-    if let Some(plan) = parts.broker {
+    if let Some((lock, plan)) = broker {
         let BrokerPlan {
             settings,
             engine,
@@ -234,17 +238,17 @@ async fn serve(parts: Parts) -> Outcome {
         table.broker(listen, settings.vip_port(), &advertised);
         let dir = settings.store.dir.clone();
         let started = tokio::select! {
-            started = Shards::start(engine, settings) => started?,
+            started = Shards::start(engine, settings, lock) => started?,
             name = signals.next() => return Err(Failure::new(format!("{name} during the start"))),
         };
         table.engine(&started.cpus);
         table.data(&dir, &started.reports);
         started.tell();
-        shards = Some(started);
+        running = Some(started);
     }
     lines.push(table.text());
     boot_lines::print(&lines.join("\n"))?;
-    until_the_end(shards, name_server, signals).await
+    until_the_end(running, name_server, signals).await
 }
 
 /// Serves until a signal or until a shard fails, then ends what still runs.

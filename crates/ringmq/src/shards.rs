@@ -23,15 +23,16 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Starts all shards and waits until they serve.
+    /// Starts all shards in a directory that [`claim`] has taken and waits until they serve.
     ///
     /// # Errors
-    /// Why they do not: another process has the directory or a port, `io_uring` is refused and so on.
+    /// Why they do not.
     pub(crate) async fn start(
         options: rt_glommio::Options,
         settings: BrokerSettings,
+        lock: RootLock,
     ) -> Outcome<Self> {
-        let started = spawn_blocking(move || start(&options, settings)).await;
+        let started = spawn_blocking(move || start(&options, settings, lock)).await;
         let (running, reports, lock) =
             started.map_err(|error| Failure::new(format!("the start failed: {error}")))??;
         Ok(Self {
@@ -54,7 +55,24 @@ impl Shards {
         }
         for report in &self.reports {
             let recovery = &report.recovery;
-            tracing::info!(shard = %report.shard, ?recovery, topics = report.topic_count, "shard serves");
+            tracing::info!(
+                shard = %report.shard,
+                start = ?recovery.start,
+                log_end = %recovery.end,
+                messages_replayed = recovery.messages,
+                torn_tail_bytes = recovery.erased_bytes,
+                topics = report.topic_count,
+                "shard serves"
+            );
+            if recovery.lost_messages > 0 || !recovery.quarantined.is_empty() {
+                tracing::error!(
+                    shard = %report.shard,
+                    messages = recovery.lost_messages,
+                    places = ?recovery.quarantined,
+                    "the disk has damaged what was safe: these places of the log cannot be read and are \
+                     kept as they are"
+                );
+            }
         }
     }
 
@@ -77,14 +95,29 @@ impl Shards {
 
 type Started = (Running, Vec<BootReport>, RootLock);
 
-fn start(options: &rt_glommio::Options, settings: BrokerSettings) -> Outcome<Started> {
+/// Checks that everything is there and takes the store's directory, before any part starts.
+///
+/// # Errors
+/// Another process has the directory or a port, `io_uring` is refused, the store was made with
+/// another number of shards, and so on.
+pub(crate) fn claim(options: &rt_glommio::Options, store: &store::Settings) -> Outcome<RootLock> {
+    rt_glommio::ensure_io_uring()?;
+    rt_glommio::ensure_memlock()?;
+    rt_glommio::ensure_direct_io(&store.dir)?;
+    let lock = store::lock_root(&store.dir).map_err(Failure::new)?;
     for address in &options.listen {
         rt_glommio::ensure_port_free(*address)?;
     }
-    if let Some(dir) = &options.data_dir {
-        rt_glommio::ensure_direct_io(dir)?;
-    }
-    let lock = store::lock_root(&settings.store.dir).map_err(Failure::new)?;
+    // Each shard looks again; here the sentence needs no shard's name before it.
+    store::prepare_root(&store.dir, store.shard_count, store.block_align).map_err(Failure::new)?;
+    Ok(lock)
+}
+
+fn start(
+    options: &rt_glommio::Options,
+    settings: BrokerSettings,
+    lock: RootLock,
+) -> Outcome<Started> {
     let settings = Arc::new(settings);
     let (reporter, reports) = mpsc::channel();
     let running = rt_glommio::run(options, move |rt, mesh, ready, stop| async move {
