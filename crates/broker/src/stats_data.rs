@@ -40,11 +40,13 @@ impl From<StatsDataError> for Refusal {
 
 /// Java `BrokerStatsData`.
 #[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
 struct StatsData {
-    stats_day: StatsItem,
-    stats_hour: StatsItem,
-    stats_minute: StatsItem,
+    #[serde(rename = "statsDay")]
+    day: StatsItem,
+    #[serde(rename = "statsHour")]
+    hour: StatsItem,
+    #[serde(rename = "statsMinute")]
+    minute: StatsItem,
 }
 
 /// Java `BrokerStatsItem`.
@@ -80,9 +82,9 @@ pub(crate) async fn view<R: Rt>(
         key: key.to_owned(),
     })?;
     Ok(Answer::json(&StatsData {
-        stats_day: day.into(),
-        stats_hour: hour.into(),
-        stats_minute: minute.into(),
+        day: day.into(),
+        hour: hour.into(),
+        minute: minute.into(),
     }))
 }
 

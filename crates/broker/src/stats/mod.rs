@@ -251,6 +251,7 @@ pub(crate) fn topic_at_group(topic: &str, group: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these quotients are exact")]
 mod tests {
     use super::*;
 

@@ -47,6 +47,7 @@ impl Window {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "these quotients are exact")]
 mod tests {
     use super::*;
 
