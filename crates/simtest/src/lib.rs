@@ -4,10 +4,11 @@
 //! [`sweep`] plays many on several threads. Invariant: a seed gives the same run every time, down
 //! to its trace hash, so that a failure is replayed by its number alone.
 
+mod broker;
 mod store;
 mod sweep;
 
-pub use sweep::{Failure, Outcome, Report, run, sweep};
+pub use sweep::{Failure, Outcome, Report, Scene, run, run_scene, sweep};
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,4 +29,21 @@ pub struct Summary {
     pub given_up: u64,
     /// Messages that were lost to damage, and said to be.
     pub lost: u64,
+}
+
+impl Summary {
+    /// Both together.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            trace_hash: self.trace_hash.rotate_left(1) ^ other.trace_hash,
+            virtual_ms: self.virtual_ms + other.virtual_ms,
+            lives: self.lives + other.lives,
+            recovery_crashes: self.recovery_crashes + other.recovery_crashes,
+            records: self.records + other.records,
+            verified: self.verified + other.verified,
+            given_up: self.given_up + other.given_up,
+            lost: self.lost + other.lost,
+        }
+    }
 }

@@ -31,9 +31,29 @@ pub struct Report {
     pub failures: Vec<Failure>,
 }
 
-/// Plays one seed.
+/// What a seed plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scene {
+    /// One shard's store.
+    Store,
+    /// A whole broker with clients.
+    Broker,
+}
+
+/// Plays one seed in every scene.
 pub fn run(seed: u64) -> Outcome {
-    catch_unwind(AssertUnwindSafe(|| crate::store::run(seed))).map_err(|panic| {
+    let store = run_scene(seed, Scene::Store)?;
+    let broker = run_scene(seed, Scene::Broker)?;
+    Ok(store.and(&broker))
+}
+
+/// Plays one seed in one scene.
+pub fn run_scene(seed: u64, scene: Scene) -> Outcome {
+    let play = || match scene {
+        Scene::Store => crate::store::run(seed),
+        Scene::Broker => crate::broker::run(seed),
+    };
+    catch_unwind(AssertUnwindSafe(play)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let sentence = text
             .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
@@ -57,7 +77,10 @@ pub fn sweep(first: u64, count: u64, jobs: usize, failures_max: usize) -> Report
                 return;
             };
             match outcome {
-                Ok(summary) => report.add(&summary),
+                Ok(summary) => {
+                    report.held += 1;
+                    report.total = report.total.and(&summary);
+                }
                 Err(failure) => report.failures.push(failure),
             }
             if report.failures.len() >= failures_max {
@@ -73,19 +96,4 @@ pub fn sweep(first: u64, count: u64, jobs: usize, failures_max: usize) -> Report
     let mut report = report.into_inner().unwrap_or_default();
     report.failures.sort_by_key(|failure| failure.seed);
     report
-}
-
-impl Report {
-    fn add(&mut self, summary: &Summary) {
-        let total = &mut self.total;
-        self.held += 1;
-        total.trace_hash ^= summary.trace_hash;
-        total.virtual_ms += summary.virtual_ms;
-        total.lives += summary.lives;
-        total.recovery_crashes += summary.recovery_crashes;
-        total.records += summary.records;
-        total.verified += summary.verified;
-        total.given_up += summary.given_up;
-        total.lost += summary.lost;
-    }
 }

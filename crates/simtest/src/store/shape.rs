@@ -55,6 +55,8 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// Half of the seeds live shortly and often: small blocks, many on their way at once, so
+    /// that what one life leaves behind meets the next.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let settings = draw_settings(rng);
         let trouble = *rng.pick(&[
@@ -70,14 +72,28 @@ impl Shape {
             Trouble::Lying,
         ]);
         let may_delete = !matches!(trouble, Trouble::Rot | Trouble::Lying);
+        let short = rng.coin();
+        let mut settings = settings;
+        if short {
+            settings.block_bytes = settings.block_align * rng.between(1, 2) as usize;
+            settings.writes_max = rng.between(2, 8) as usize;
+        }
         let room = settings.record_len_max as u64 - 200;
         Self {
             trouble,
-            lives: rng.between(2, 8),
+            lives: if short {
+                rng.between(6, 24)
+            } else {
+                rng.between(2, 8)
+            },
             queues: draw_queues(rng),
             producers: rng.between(1, 4),
             messages: rng.skewed(4, 1_000),
-            body_len_max: rng.skewed(1, room),
+            body_len_max: if short {
+                rng.skewed(1, 400)
+            } else {
+                rng.skewed(1, room)
+            },
             window: rng.skewed(1, 64),
             pause_us_max: *rng.pick(&[0, 0, 10, 1_000, 100_000]),
             readers: rng.below(3),
@@ -87,7 +103,11 @@ impl Shape {
             } else {
                 0
             },
-            polls_max: rng.skewed(20, 60_000),
+            polls_max: if short {
+                rng.skewed(10, 600)
+            } else {
+                rng.skewed(20, 60_000)
+            },
             close_one_in: *rng.pick(&[0, 3, 10]),
             crash_recovery_one_in: *rng.pick(&[0, 2, 4]),
             // After a failed sync a later start may see what only a power cut shows to be lost.
