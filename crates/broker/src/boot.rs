@@ -91,7 +91,6 @@ async fn start<R: Rt>(
     let is_control = id == ShardId::CONTROL;
     if is_control {
         create_system_names(&services).await?;
-        services.control().publish().await;
     } else {
         services.shard.wait_adopted().await;
     }
@@ -113,21 +112,10 @@ async fn start<R: Rt>(
 }
 
 async fn create_system_names<R: Rt>(services: &Services<R>) -> Result<(), String> {
-    let control = services.control();
-    for topic in topics::system_topics(&services.settings) {
-        let present = control.topics().find(&topic.topic_name).cloned();
-        if present.is_none() {
-            let put = control.put_topic(topic).await;
-            put.map_err(|error| format!("system topics: {error}"))?;
-        }
-    }
-    for group in names::SYSTEM_GROUPS {
-        if control.groups().find(group).is_none() {
-            let put = control.put_group(SubscriptionGroupConfig::new(group)).await;
-            put.map_err(|error| format!("system groups: {error}"))?;
-        }
-    }
-    Ok(())
+    let topics = topics::system_topics(&services.settings);
+    let groups = names::SYSTEM_GROUPS.map(SubscriptionGroupConfig::new).into();
+    let added = services.control().add_missing(topics, groups).await;
+    added.map_err(|error| format!("system topics: {error}"))
 }
 
 fn spawn_tasks<R: Rt>(services: &Rc<Services<R>>) {

@@ -1,6 +1,5 @@
 //! Sending and pulling through the simulated network, on one shard and on three.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 

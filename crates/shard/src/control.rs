@@ -65,6 +65,40 @@ impl<R: Rt> Control<R> {
         self.shard.written_groups.borrow().clone()
     }
 
+    /// Adds the topics and groups that are not there yet, as a broker's first start does. Done
+    /// when every shard knows them; all are published together.
+    ///
+    /// # Errors
+    /// When the log fails.
+    pub async fn add_missing(
+        self: &Rc<Self>,
+        topics: Vec<TopicConfig>,
+        groups: Vec<SubscriptionGroupConfig>,
+    ) -> Result<(), ControlError> {
+        let log = |error: &dyn std::fmt::Display| ControlError::Log(error.to_string());
+        let mut end = None;
+        for topic in topics {
+            if self.topics().find(&topic.topic_name).is_none() {
+                let payload = self.set_topic(topic);
+                let appended = self.shard.append_record(kinds::TOPIC, &payload);
+                end = Some(appended.map_err(|error| log(&error))?);
+            }
+        }
+        for group in groups {
+            if self.groups().find(&group.group_name).is_none() {
+                let payload = self.set_group(group);
+                let appended = self.shard.append_record(kinds::GROUP, &payload);
+                end = Some(appended.map_err(|error| log(&error))?);
+            }
+        }
+        if let Some(end) = end {
+            let written = self.shard.store.wait_acknowledged(end).await;
+            written.map_err(|error| log(&error))?;
+        }
+        self.publish().await;
+        Ok(())
+    }
+
     /// Creates or replaces a topic. Done when its record is acknowledged by the log and every
     /// shard knows it.
     ///
@@ -74,12 +108,7 @@ impl<R: Rt> Control<R> {
         let table = self.topics();
         let name = config.topic_name.clone();
         check_room(&table, &name, "topics", self.shard.limits.topics_max)?;
-        let version = self.next_version(&table.data_version);
-        let payload = records::encode_row(&version, &config);
-        let row = Some(Arc::new(config));
-        self.shard
-            .written_topics
-            .replace(Arc::new(table.with(&name, row, version)));
+        let payload = self.set_topic(config);
         self.commit(kinds::TOPIC, &payload).await
     }
 
@@ -108,12 +137,7 @@ impl<R: Rt> Control<R> {
         let table = self.groups();
         let name = config.group_name.clone();
         check_room(&table, &name, "groups", self.shard.limits.groups_max)?;
-        let version = self.next_version(&table.data_version);
-        let payload = records::encode_row(&version, &config);
-        let row = Some(Arc::new(config));
-        self.shard
-            .written_groups
-            .replace(Arc::new(table.with(&name, row, version)));
+        let payload = self.set_group(config);
         self.commit(kinds::GROUP, &payload).await
     }
 
@@ -143,6 +167,26 @@ impl<R: Rt> Control<R> {
         while self.published.get() < wanted {
             self.progress.wait().await;
         }
+    }
+
+    fn set_topic(&self, config: TopicConfig) -> Vec<u8> {
+        let table = self.topics();
+        let version = self.next_version(&table.data_version);
+        let payload = records::encode_row(&version, &config);
+        let name = config.topic_name.clone();
+        let changed = table.with(&name, Some(Arc::new(config)), version);
+        self.shard.written_topics.replace(Arc::new(changed));
+        payload
+    }
+
+    fn set_group(&self, config: SubscriptionGroupConfig) -> Vec<u8> {
+        let table = self.groups();
+        let version = self.next_version(&table.data_version);
+        let payload = records::encode_row(&version, &config);
+        let name = config.group_name.clone();
+        let changed = table.with(&name, Some(Arc::new(config)), version);
+        self.shard.written_groups.replace(Arc::new(changed));
+        payload
     }
 
     fn next_version(&self, current: &DataVersion) -> DataVersion {
