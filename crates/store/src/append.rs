@@ -110,6 +110,9 @@ impl<R: Rt> Inner<R> {
         record::write_internal(kind, payload, log.record_mut(place, len));
         log.placed(place, len);
         drop(log);
+        if kind < RecordKind::RESERVED && self.snapshot_source.borrow().is_none() {
+            self.carried.borrow_mut().push((kind, payload.to_vec()));
+        }
         add(&self.counters.records, 1);
         self.after_append();
         Ok(LogPosition(place.position + len as u64))

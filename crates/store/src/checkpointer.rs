@@ -64,7 +64,7 @@ impl<R: Rt> Inner<R> {
         self.write_pages().await?;
         self.page_files.sync().await?;
         let source = self.snapshot_source.borrow().clone();
-        let records = source.map_or_else(Vec::new, |source| source());
+        let records = source.map_or_else(|| self.carried.borrow().clone(), |source| source());
         let sequence = self.checkpoint_sequence.get();
         let path = self.paths.checkpoint((sequence % 2) as u8);
         let given_back = self.pages.borrow_mut().checkpoint_begins();

@@ -47,6 +47,8 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) pending: RefCell<VecDeque<(u64, QueueRef)>>,
     pub(crate) arrivals: RefCell<Vec<QueueRef>>,
     pub(crate) snapshot_source: RefCell<Option<Rc<SnapshotSource>>>,
+    /// Metadata records that a checkpoint carries on as they are while there is no source.
+    pub(crate) carried: RefCell<Vec<(RecordKind, Vec<u8>)>>,
     pub(crate) counters: Counters,
     pub(crate) fenced: RefCell<Option<FenceReason>>,
     /// The file system is full: bytes available and needed.
@@ -190,9 +192,11 @@ impl<R: Rt> ShardStore<R> {
 
     /// Tells where a checkpoint takes metadata from, so that it needs no older log. It is asked
     /// without notice and must not call the store; its answer must include every record whose
-    /// append has returned, and applying newer records to it again must change nothing.
+    /// append has returned, and applying newer records to it again must change nothing. Before a
+    /// source is set, checkpoints carry the recovered records and those appended since.
     pub fn set_snapshot_source(&self, source: Box<SnapshotSource>) {
         self.0.snapshot_source.replace(Some(Rc::from(source)));
+        self.0.carried.take();
     }
 
     /// Everything before this may be acknowledged.
@@ -472,6 +476,7 @@ impl<R: Rt> Inner<R> {
             pending: RefCell::default(),
             arrivals: RefCell::default(),
             snapshot_source: RefCell::default(),
+            carried: RefCell::new(recovered.records.clone()),
             counters: Counters::default(),
             fenced: RefCell::default(),
             no_space: Cell::new(None),

@@ -232,3 +232,26 @@ fn a_message_of_the_codec_reads_back_as_it_was_given() {
     let queue = store.queue(&topic, QueueId(3)).unwrap();
     assert_eq!(store.max_offset(queue), QueueOffset(1));
 }
+
+#[test]
+fn metadata_outlives_checkpoints_that_come_before_its_source() {
+    let (_world, host) = world(11);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.block_on(0, |_| async move {
+        store.append_record(RecordKind(1), b"one").unwrap();
+        store.close().await.unwrap();
+    });
+    for life in 0..3 {
+        host.crash(Crash::Kill);
+        let (store, recovered) = open(&host, settings(FlushMode::Sync));
+        assert_eq!(recovered.records.len(), 1 + life);
+        host.block_on(0, |_| async move {
+            store.append_record(RecordKind(2), b"more").unwrap();
+            for number in 0..1_000 {
+                append_waiting(&store, "T", &body(number, 200)).await;
+            }
+            store.close().await.unwrap();
+            assert!(store.stats().checkpoints > 1);
+        });
+    }
+}
