@@ -1,5 +1,7 @@
 //! The files in `conf/` are what their comments say: understood, or refused with the reason.
 
+#![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -34,15 +36,24 @@ fn every_sample_is_understood_or_says_why_it_is_refused() {
             match config::load(&text, &[]) {
                 Ok(loaded) => loaded.warnings,
                 Err(error) => {
-                    assert!(text.contains("# Replication is not served yet"), "{shown}: {error}");
-                    assert!(error.to_string().contains("replication"), "{shown}: {error}");
+                    assert!(
+                        text.contains("# Replication is not served yet"),
+                        "{shown}: {error}"
+                    );
+                    assert!(
+                        error.to_string().contains("replication"),
+                        "{shown}: {error}"
+                    );
                     assert_eq!(error.problems.len(), 1, "{shown}: {error}");
                     refused += 1;
                     continue;
                 }
             }
         };
-        assert!(!warnings.iter().any(config::Notice::is_warning), "{shown}: {warnings:?}");
+        assert!(
+            !warnings.iter().any(config::Notice::is_warning),
+            "{shown}: {warnings:?}"
+        );
     }
     // Two slaves of asynchronous masters, two synchronous masters, and their two slaves.
     assert_eq!((files.len(), refused), (14, 6), "{files:?}");

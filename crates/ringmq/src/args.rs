@@ -71,7 +71,7 @@ pub(crate) struct Namesrv {
     pub(crate) config_file: Option<PathBuf>,
     /// Taken and not used, as in Java: name servers do not know each other.
     #[arg(short = 'n', long = "namesrvAddr", value_name = "ADDR")]
-    pub(crate) namesrv_addr: Option<String>,
+    pub(crate) others: Option<String>,
     /// The port [default: listenPort of the file, or 9876].
     #[arg(long, value_name = "PORT")]
     pub(crate) listen_port: Option<u16>,
@@ -88,7 +88,8 @@ pub(crate) struct Logs {
     /// Appends log lines to this file, besides standard error [default: logFile of the file].
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
-    /// error, warn, info, debug or trace, or filters as in RUST_LOG [default: RUST_LOG, or info].
+    /// error, warn, info, debug or trace, or filters as in the variable `RUST_LOG`, which
+    /// is the default, or info.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
 }

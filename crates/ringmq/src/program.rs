@@ -125,6 +125,9 @@ pub(crate) fn namesrv(arguments: &args::Namesrv) -> Outcome {
         arguments.logs.log_level.as_deref(),
     )?;
     configuration::tell(&loaded.warnings, arguments.config_file.as_deref());
+    if let Some(others) = &arguments.others {
+        tracing::info!("-n {others} has no effect: name servers do not know each other");
+    }
     let kv_config_path = match &keys.kv_config_path {
         Some(path) => PathBuf::from(path),
         None => configuration::in_home("namesrv/kvConfig.json")?,
@@ -257,13 +260,15 @@ async fn until_the_end(
     name_server: Option<NameServer>,
     mut signals: Signals,
 ) -> Outcome {
-    let ended_early = match &mut shards {
-        Some(shards) => tokio::select! {
-            ended = shards.ended() => Some(ended),
-            name = signals.next() => { tracing::info!("{name}: stopping"); None }
-        },
-        None => {
-            let name = signals.next().await;
+    let failed = async {
+        match &mut shards {
+            Some(shards) => shards.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    let ended_early = tokio::select! {
+        ended = failed => Some(ended),
+        name = signals.next() => {
             tracing::info!("{name}: stopping");
             None
         }

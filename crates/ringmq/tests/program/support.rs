@@ -83,17 +83,13 @@ impl Process {
             .last()
             .is_none_or(|line: &String| !line.trim_start().starts_with(last))
         {
-            match lines.next() {
-                Some(line) => boot.push(line.unwrap()),
-                None => {
-                    let mut process = Self { child, boot };
-                    panic!(
-                        "it ended: {}\n{}",
-                        process.child.wait().unwrap(),
-                        process.errors()
-                    );
-                }
+            if let Some(line) = lines.next() {
+                boot.push(line.unwrap());
+                continue;
             }
+            let mut process = Self { child, boot };
+            let ended = process.wait();
+            panic!("it ended: {ended}\n{}", process.errors());
         }
         Self { child, boot }
     }
