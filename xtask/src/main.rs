@@ -17,6 +17,7 @@ mod tidy;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use process::cargo;
+use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Automation of the RingMQ project")]
@@ -60,8 +61,18 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Docs => write_docs(),
