@@ -18,7 +18,7 @@ pub(super) fn check(path: &Path, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let comment_lines = text
         .lines()
-        .take_while(|line| line.starts_with("//!"))
+        .take_while(|line| line.starts_with("//"))
         .count();
     let ends = |names: &[&str]| names.iter().any(|name| path.ends_with(name));
     let is_test = path.components().any(|part| part.as_os_str() == "tests")

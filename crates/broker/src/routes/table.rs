@@ -1,4 +1,6 @@
-// The rows of the routing table; see the crate's documentation on how to add one. Sorted by code.
+// The rows of the routing table, included by `routes.rs`; sorted by code. The crate's documentation
+// says how to add one. Invariant: every request code stands here exactly once, served or refused
+// with the reason that the client reads.
 routes! {
     served {
     //  code                    owner     action work   header                                          handler
