@@ -56,13 +56,15 @@ final class ConsumeChecks {
         union.addAll(Inbox.held(two, topic));
         Check.equal(4, union.size(), "queues held by either");
         Scope.send(producer, topic, "shared", 40);
-        Check.within(20_000, () -> first.size() + second.size() >= 40, () -> "received " + first.size() + " and " + second.size());
+        // Client 5.5.0 skips the heartbeat with its new subscription version when its periodic one is under way, and every
+        // broker then answers 25 to its pulls until the next heartbeat, 30 seconds later.
+        Check.within(50_000, () -> first.size() + second.size() >= 40, () -> "received " + first.size() + " and " + second.size());
         Check.that(first.size() == 20 && second.size() == 20, "split as " + first.size() + " and " + second.size());
         two.shutdown();
         Check.within(5_000, () -> Inbox.held(one, topic).size() == 4,
             () -> "after the other left it holds " + Inbox.held(one, topic));
         Scope.send(producer, topic, "alone", 40);
-        Check.within(20_000, () -> first.size() >= 60, () -> "the one that stayed received " + first.size() + " of 60");
+        Check.within(50_000, () -> first.size() >= 60, () -> "the one that stayed received " + first.size() + " of 60");
     }
 
     private static void broadcasting(Scope scope) throws Exception {
