@@ -82,12 +82,12 @@ async fn start<R: Rt>(
         groups_max: settings.net.groups_max,
         flush_consumer_offset_interval_ms: settings.flush_consumer_offset_interval_ms,
     };
-    let shard = Shard::new(rt.clone(), store, recovered, lanes, limits)
+    let shard = Shard::new(rt.clone(), store, &recovered, lanes, limits)
         .map_err(|error| format!("shard {id}: {error}"))?;
     let services = Services::new(settings, shard);
     let receiver = Rc::new(LaneReceiver(Rc::clone(&services)));
     let target = Rc::clone(&services.shard);
-    services.shard.lanes.start(target, receiver);
+    services.shard.lanes.start(target, &receiver);
     let is_control = id == ShardId::CONTROL;
     if is_control {
         create_system_names(&services).await?;
@@ -113,7 +113,9 @@ async fn start<R: Rt>(
 
 async fn create_system_names<R: Rt>(services: &Services<R>) -> Result<(), String> {
     let topics = topics::system_topics(&services.settings);
-    let groups = names::SYSTEM_GROUPS.map(SubscriptionGroupConfig::new).into();
+    let groups = names::SYSTEM_GROUPS
+        .map(SubscriptionGroupConfig::new)
+        .into();
     let added = services.control().add_missing(topics, groups).await;
     added.map_err(|error| format!("system topics: {error}"))
 }
@@ -135,7 +137,9 @@ fn spawn_tasks<R: Rt>(services: &Rc<Services<R>>) {
     });
     delay::start(services);
     let s = Rc::clone(services);
-    rt.spawn(Class::Housekeeping, async move { stats::keep_sampling(&s).await });
+    rt.spawn(Class::Housekeeping, async move {
+        stats::keep_sampling(&s).await;
+    });
     let s = Rc::clone(services);
     rt.spawn(Class::Housekeeping, async move { sweep(&s).await });
 }

@@ -24,20 +24,16 @@ pub(crate) struct Conn<R: Rt> {
     pub(crate) port: Rc<ReplyPort<R>>,
     /// Groups that this connection has registered for, to be told when it ends.
     pub(crate) groups: RefCell<std::collections::BTreeSet<String>>,
+    /// Whether frames went to other shards, which then may hold pulls of it.
+    has_forwarded: Cell<bool>,
     room: Event,
     abort: Box<dyn Fn()>,
     last_read_us: Cell<u64>,
     partial_since_us: Cell<Option<u64>>,
     write_since_us: Cell<Option<u64>>,
-    opaque: Cell<i32>,
 }
 
 impl<R: Rt> Conn<R> {
-    /// A number for a request that the broker starts on this connection.
-    pub(crate) fn next_opaque(&self) -> i32 {
-        self.opaque.replace(self.opaque.get().wrapping_add(1))
-    }
-
     /// Ends the connection; its tasks see it and clean up.
     pub(crate) fn close(&self) {
         (self.abort)();
@@ -87,11 +83,6 @@ impl<R: Rt> ConnTable<R> {
         slots.iter().filter_map(|slot| slot.conn.clone()).collect()
     }
 
-    /// How many connections stand.
-    pub(crate) fn len(&self) -> usize {
-        self.count.get()
-    }
-
     fn insert(
         &self,
         shard: ShardId,
@@ -123,12 +114,12 @@ impl<R: Rt> ConnTable<R> {
             },
             port: ReplyPort::here(id),
             groups: RefCell::default(),
+            has_forwarded: Cell::new(false),
             room: Event::new(),
             abort,
             last_read_us: Cell::new(now_us),
             partial_since_us: Cell::new(None),
             write_since_us: Cell::new(None),
-            opaque: Cell::new(0),
         });
         slot.conn = Some(Rc::clone(&conn));
         self.count.set(self.count.get() + 1);
@@ -198,13 +189,15 @@ fn serve<R: Rt>(services: &Rc<Services<R>>, stream: <R::Net as Net>::Stream) {
         read_frames(&reader, &reading, read).await;
         reading.port.close();
         crate::client::connection_closed(&reader, &reading).await;
+        crate::pull::connection_closed(&reader, reading.caller.conn, reading.has_forwarded.get());
         reader.conns.remove(reading.caller.conn);
-        reader.pull.connection_closed(reading.caller.conn);
         drop(pass);
     });
     let services = Rc::clone(services);
     rt.spawn(Class::Request, async move {
         write_answers(&services, &conn, write).await;
+        conn.port.close();
+        conn.room.notify();
         conn.close();
     });
 }
@@ -248,7 +241,10 @@ async fn read_frames<R: Rt>(
         conn.last_read_us.set(rt.monotonic_us());
         loop {
             let frame = match frames.next_frame() {
-                Ok(Some(range)) => frames.bytes(range),
+                Ok(Some(range)) => {
+                    conn.partial_since_us.set(None);
+                    frames.bytes(range)
+                }
                 Ok(None) => break,
                 Err(error) => {
                     log_bad_frame(services, conn, &error);
@@ -298,7 +294,8 @@ fn next_read_len(want: usize, count: usize, spare_len: usize) -> usize {
 fn has_room<R: Rt>(services: &Services<R>, conn: &Conn<R>) -> bool {
     let limits = &services.settings.net;
     let used = conn.port.used();
-    used <= limits.connection_bytes_max && services.shard.store.has_room()
+    used <= limits.connection_bytes_max
+        && services.shard.store.has_room()
         && (used <= SMALL_USE || services.conns.used.get() <= limits.shard_bytes_max)
 }
 
@@ -326,6 +323,7 @@ fn send_batches<R: Rt>(services: &Services<R>, conn: &Conn<R>, outbound: &mut Ou
         let frames = std::mem::take(batch);
         let caller = conn.caller;
         let batch = RequestBatch { caller, frames };
+        conn.has_forwarded.set(true);
         if let Err(batch) = services.shard.lanes.try_requests(to, batch) {
             routes::shed(conn, &batch.frames);
         }
@@ -352,8 +350,15 @@ async fn write_answers<R: Rt>(
         }
         let bytes = conn.port.take_written(spare);
         used.set(used.get() + bytes.len() as u64);
-        conn.write_since_us.set(Some(rt.monotonic_us()));
-        let written = write.write_all(&bytes).await;
+        let mut written = Ok(());
+        for part in bytes.chunks(WRITE_LEN_MAX) {
+            // Each part has its own deadline, so that a slow client is not taken for a deaf one.
+            conn.write_since_us.set(Some(rt.monotonic_us()));
+            written = write.write_all(part).await;
+            if written.is_err() {
+                break;
+            }
+        }
         conn.write_since_us.set(None);
         used.set(used.get() - bytes.len() as u64);
         conn.room.notify();
@@ -374,6 +379,8 @@ pub(crate) fn sweep<R: Rt>(services: &Services<R>) {
     let now_us = services.shard.rt.monotonic_us();
     let over = |since_us: u64, limit_ms: u64| now_us.saturating_sub(since_us) > limit_ms * 1_000;
     for conn in services.conns.all() {
+        // Those that wait for room of the whole shard look again.
+        conn.room.notify();
         let reason = if conn
             .partial_since_us
             .get()
@@ -424,6 +431,7 @@ impl LogBudget {
 
 const READ_LEN_MIN: usize = 4 << 10;
 const READ_LEN_MAX: usize = 256 << 10;
+const WRITE_LEN_MAX: usize = 256 << 10;
 const WRITE_KEPT_MAX: usize = 64 << 10;
 /// A connection that uses less is read even when all connections together use too much.
 const SMALL_USE: u64 = 64 << 10;

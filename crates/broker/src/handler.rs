@@ -65,7 +65,6 @@ impl<'a> TaskCommand<'a> {
 /// What a task answers.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
-    remark: Option<String>,
     fields: Fields,
     body: Vec<u8>,
 }
@@ -102,18 +101,6 @@ impl Answer {
         self.fields.0.push((name.to_owned(), value.to_owned()));
         self
     }
-
-    /// The same with a body.
-    pub(crate) fn with_body(mut self, body: Vec<u8>) -> Self {
-        self.body = body;
-        self
-    }
-
-    /// The same with a remark.
-    pub(crate) fn with_remark(mut self, remark: impl Into<String>) -> Self {
-        self.remark = Some(remark.into());
-        self
-    }
 }
 
 /// Reads a task's own copy of a frame.
@@ -129,8 +116,7 @@ pub(crate) fn decode_again(frame: &[u8]) -> Option<Command<'_>> {
 pub(crate) fn answer<R: Rt>(slot: ReplySlot<R>, result: Result<Answer, Refusal>) {
     match result {
         Ok(answer) => {
-            let remark = answer.remark.as_deref();
-            slot.send_now(ResponseCode::Success, remark, &answer.fields, &answer.body);
+            slot.send_now(ResponseCode::Success, None, &answer.fields, &answer.body);
         }
         Err(refusal) => {
             let fields = Fields::default();

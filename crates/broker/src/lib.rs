@@ -60,7 +60,6 @@ mod topic_stats;
 mod topics;
 
 pub use boot::{BootReport, run_shard};
-pub use names::is_system_topic;
 pub use reply::Refusal;
 pub use routes::{Action, Owner, REFUSED, ROUTES, Route, Work, compat_rows};
 pub use settings::{AdminAccess, BrokerSettings, NetLimits};

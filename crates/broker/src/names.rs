@@ -24,7 +24,7 @@ const SHOWN_CHARS: usize = 300;
 
 /// Why a name is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NameError {
+pub(crate) enum NameError {
     /// Nothing or only blanks.
     #[error("The specified {what} is blank.")]
     Blank {
@@ -107,7 +107,7 @@ pub(crate) fn is_closed_to_sends(topic: &str) -> bool {
 
 /// Topics that tools can neither create nor delete (Java `TopicValidator.isSystemTopic`), apart
 /// from those named after the cluster and the broker.
-pub fn is_system_topic(topic: &str) -> bool {
+pub(crate) fn is_system_topic(topic: &str) -> bool {
     is_closed_to_sends(topic)
         || matches!(
             topic,

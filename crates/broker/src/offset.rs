@@ -50,12 +50,8 @@ pub(crate) fn query_consumer_offset<R: Rt>(
 ) {
     match find(services, &request.header) {
         Ok(offset) => {
-            let header = QueryConsumerOffsetResponseHeader {
-                offset,
-            };
-            request
-                .slot
-                .send(ResponseCode::Success, None, &header, &[]);
+            let header = QueryConsumerOffsetResponseHeader { offset };
+            request.slot.send(ResponseCode::Success, None, &header, &[]);
         }
         Err(error) => request.slot.refuse(&Refusal::from(error)),
     }

@@ -47,9 +47,7 @@ pub(crate) fn max_offset<R: Rt>(
     let queue = queue(services, request.header.topic, request.header.queue_id);
     let offset = queue.map_or(0, |queue| services.shard.store.max_offset(queue).0);
     let header = GetMaxOffsetResponseHeader { offset };
-    request
-        .slot
-        .send(ResponseCode::Success, None, &header, &[]);
+    request.slot.send(ResponseCode::Success, None, &header, &[]);
 }
 
 /// `GET_MIN_OFFSET` (31).
@@ -60,9 +58,7 @@ pub(crate) fn min_offset<R: Rt>(
     let queue = queue(services, request.header.topic, request.header.queue_id);
     let offset = queue.map_or(0, |queue| services.shard.store.min_offset(queue).0);
     let header = GetMinOffsetResponseHeader { offset };
-    request
-        .slot
-        .send(ResponseCode::Success, None, &header, &[]);
+    request.slot.send(ResponseCode::Success, None, &header, &[]);
 }
 
 /// `SEARCH_OFFSET_BY_TIMESTAMP` (29).
@@ -79,7 +75,9 @@ pub(crate) async fn search_offset<R: Rt>(
         None => 0,
         Some(queue) => {
             let store = &services.shard.store;
-            let found = store.offset_by_time(queue, header.timestamp, boundary).await;
+            let found = store
+                .offset_by_time(queue, header.timestamp, boundary)
+                .await;
             found.map_err(QueryError::from)?.0
         }
     };

@@ -16,6 +16,7 @@ use remoting::header::namesrv::{RegisterBrokerRequestHeader, UnRegisterBrokerReq
 use remoting::{RequestCode, ResponseCode};
 use rt::sync::Event;
 use rt::{Class, Net, ReadHalf, Rt, Stream, WriteHalf};
+use shard::first_of;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -93,8 +94,7 @@ impl<R: Rt> Registrar<R> {
     pub(crate) async fn register_now(&self) {
         self.wanted.notify();
         let wanted = self.wanted.count();
-        let is_done =
-            |peer: &Rc<Peer<R>>| peer.done.get() >= wanted || peer.is_failing.get();
+        let is_done = |peer: &Rc<Peer<R>>| peer.done.get() >= wanted || peer.is_failing.get();
         while !self.peers.iter().all(is_done) {
             self.progress.wait().await;
         }
@@ -125,7 +125,7 @@ async fn keep_registered<R: Rt>(services: &Rc<Services<R>>, peer: &Rc<Peer<R>>) 
     loop {
         let wanted = registrar.wanted.count();
         let is_leaving = registrar.is_leaving.get();
-        if peer.done.get() < wanted {
+        if peer.done.get() < wanted || peer.is_failing.get() {
             let told = if is_leaving {
                 unregister(services, peer).await
             } else {
@@ -139,7 +139,12 @@ async fn keep_registered<R: Rt>(services: &Rc<Services<R>>, peer: &Rc<Peer<R>>) 
         if is_leaving {
             return;
         }
-        registrar.wanted.wait_past(wanted).await;
+        let next = registrar.wanted.wait_past(wanted);
+        if peer.is_failing.get() {
+            first_of(next, services.shard.rt.sleep(RETRY_AFTER)).await;
+        } else {
+            next.await;
+        }
     }
 }
 
@@ -159,7 +164,10 @@ fn note<R: Rt>(peer: &Peer<R>, told: &Result<(), RegisterError>) {
     }
 }
 
-async fn register<R: Rt>(services: &Rc<Services<R>>, peer: &Rc<Peer<R>>) -> Result<(), RegisterError> {
+async fn register<R: Rt>(
+    services: &Rc<Services<R>>,
+    peer: &Rc<Peer<R>>,
+) -> Result<(), RegisterError> {
     let settings = &services.settings;
     let body = registration_body(services);
     let header = RegisterBrokerRequestHeader {
@@ -175,7 +183,10 @@ async fn register<R: Rt>(services: &Rc<Services<R>>, peer: &Rc<Peer<R>>) -> Resu
     exchange(services, peer, RequestCode::RegisterBroker, &header, &body).await
 }
 
-async fn unregister<R: Rt>(services: &Rc<Services<R>>, peer: &Rc<Peer<R>>) -> Result<(), RegisterError> {
+async fn unregister<R: Rt>(
+    services: &Rc<Services<R>>,
+    peer: &Rc<Peer<R>>,
+) -> Result<(), RegisterError> {
     let settings = &services.settings;
     let header = UnRegisterBrokerRequestHeader {
         broker_name: settings.name.clone(),
@@ -218,16 +229,30 @@ async fn exchange<R: Rt>(
     header: &impl EncodeHeader,
     body: &[u8],
 ) -> Result<(), RegisterError> {
+    if let Some(held) = peer.connection.take() {
+        let told = exchange_on(services, peer, held, code, header, body).await;
+        if !matches!(told, Err(RegisterError::Io(_) | RegisterError::Closed)) {
+            return told;
+        }
+        // The name server may have been started anew since: one more try from the beginning.
+    }
+    let fresh = connect(&services.shard.rt, peer.address).await?;
+    exchange_on(services, peer, fresh, code, header, body).await
+}
+
+async fn exchange_on<R: Rt>(
+    services: &Rc<Services<R>>,
+    peer: &Rc<Peer<R>>,
+    mut connection: Connection<R>,
+    code: RequestCode,
+    header: &impl EncodeHeader,
+    body: &[u8],
+) -> Result<(), RegisterError> {
     let rt = &services.shard.rt;
-    let held = peer.connection.take();
-    let mut connection = match held {
-        Some(connection) => connection,
-        None => connect(rt, peer.address).await?,
-    };
     connection.opaque += 1;
+    let (opaque, form) = (connection.opaque, SerializeType::Json);
     let mut frame = Vec::new();
-    let opaque = connection.opaque;
-    write_request(&mut frame, SerializeType::Json, code as i32, opaque, false, header, body);
+    write_request(&mut frame, form, code as i32, opaque, false, header, body);
     let is_done = Rc::new(Cell::new(false));
     let (abort, done, timer) = (connection.write.aborter(), Rc::clone(&is_done), rt.clone());
     rt.spawn(Class::Housekeeping, async move {
@@ -246,23 +271,36 @@ async fn exchange<R: Rt>(
 async fn connect<R: Rt>(rt: &R, address: SocketAddr) -> Result<Connection<R>, RegisterError> {
     let (read, write) = rt.net().connect(address).await?.split();
     let frames = FrameBuffer::new(remoting::frame::FRAME_LEN_MAX);
-    Ok(Connection { read, write, frames, opaque: 0 })
+    Ok(Connection {
+        read,
+        write,
+        frames,
+        opaque: 0,
+    })
 }
 
 impl<R: Rt> Connection<R> {
     async fn exchange(&mut self, frame: &[u8], opaque: i32) -> Result<(), RegisterError> {
         self.write.write_all(frame).await?;
         loop {
-            let unreadable = |error: &dyn std::fmt::Display| RegisterError::Answer(error.to_string());
-            let next = self.frames.next_frame().map_err(|error| unreadable(&error))?;
+            let unreadable =
+                |error: &dyn std::fmt::Display| RegisterError::Answer(error.to_string());
+            let next = self
+                .frames
+                .next_frame()
+                .map_err(|error| unreadable(&error))?;
             if let Some(range) = next {
-                let answer = decode(self.frames.bytes(range)).map_err(|error| unreadable(&error))?;
+                let answer =
+                    decode(self.frames.bytes(range)).map_err(|error| unreadable(&error))?;
                 if answer.opaque == opaque && answer.is_response() {
                     let (code, remark) = (answer.code, answer.remark.as_deref().unwrap_or(""));
                     return if code == ResponseCode::Success as i32 {
                         Ok(())
                     } else {
-                        Err(RegisterError::Refused { code, remark: remark.to_owned() })
+                        Err(RegisterError::Refused {
+                            code,
+                            remark: remark.to_owned(),
+                        })
                     };
                 }
                 continue;
@@ -279,4 +317,6 @@ impl<R: Rt> Connection<R> {
 
 const READ_WRITE: i32 = 6;
 const READ_LEN: usize = 16 << 10;
+/// How long a name server that was not told is left alone.
+const RETRY_AFTER: Duration = Duration::from_secs(3);
 const EXCHANGE_DEADLINE: Duration = Duration::from_secs(3);

@@ -7,9 +7,7 @@
 use crate::assemble::Services;
 use crate::conn::{Conn, Outbound};
 use crate::gate;
-use crate::handler::{
-    InlineRequest, NoFields, TaskCommand, TaskRequest, answer, decode_again,
-};
+use crate::handler::{InlineRequest, NoFields, TaskCommand, TaskRequest, answer, decode_again};
 use crate::reply::{Refusal, ReplyPort, ReplySlot};
 use base::ShardId;
 use remoting::command::{Command, DecodeError, decode};
@@ -28,8 +26,7 @@ use remoting::header::group::{
 };
 use remoting::header::offset::{
     GetEarliestMsgStoretimeRequestHeader, GetMaxOffsetRequestHeader, GetMinOffsetRequestHeader,
-    QueryConsumerOffsetRequestHeader, SearchOffsetRequestHeader,
-    UpdateConsumerOffsetRequestHeader,
+    QueryConsumerOffsetRequestHeader, SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
 };
 use remoting::header::pull::PullMessageRequestHeader;
 use remoting::header::query::ViewMessageRequestHeader;
@@ -121,32 +118,34 @@ macro_rules! run {
                     slot: $run.slot,
                 },
             ),
-            Err(error) => $run.slot.refuse(&Refusal::new(
-                ResponseCode::SystemError,
-                error.to_string(),
-            )),
+            Err(error) => $run
+                .slot
+                .refuse(&Refusal::new(ResponseCode::SystemError, error.to_string())),
         }
     };
     (Task, $header:ty, $handler:path, $run:ident) => {{
         let services = Rc::clone($run.services);
         let (frame, caller, slot) = ($run.frame.to_vec(), $run.caller, $run.slot);
-        $run.services.shard.rt.spawn(rt::Class::Request, async move {
-            let Some(command) = decode_again(&frame) else {
-                return;
-            };
-            let result = match <$header>::decode(&command.fields) {
-                Ok(header) => {
-                    let request = TaskRequest {
-                        header,
-                        command: TaskCommand::new(&command),
-                        caller,
-                    };
-                    $handler(&services, request).await
-                }
-                Err(error) => Err(Refusal::new(ResponseCode::SystemError, error.to_string())),
-            };
-            answer(slot, result);
-        });
+        $run.services
+            .shard
+            .rt
+            .spawn(rt::Class::Request, async move {
+                let Some(command) = decode_again(&frame) else {
+                    return;
+                };
+                let result = match <$header>::decode(&command.fields) {
+                    Ok(header) => {
+                        let request = TaskRequest {
+                            header,
+                            command: TaskCommand::new(&command),
+                            caller,
+                        };
+                        $handler(&services, request).await
+                    }
+                    Err(error) => Err(Refusal::new(ResponseCode::SystemError, error.to_string())),
+                };
+                answer(slot, result);
+            });
     }};
 }
 

@@ -18,6 +18,10 @@ pub enum AdminAccess {
 
 /// Settings of a broker.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of the configuration that is on or off"
+)]
 pub struct BrokerSettings {
     /// `brokerClusterName`.
     pub cluster: String,

@@ -40,10 +40,6 @@ impl TopicHandle {
         self.config.perm & PERM_READ != 0
     }
 
-    pub(crate) fn is_writable(&self) -> bool {
-        self.config.perm & PERM_WRITE != 0
-    }
-
     /// The log's queue, made when there is none yet.
     pub(crate) fn queue<R: Rt>(&self, shard: &Shard<R>, queue_id: u32) -> QueueRef {
         let index = queue_id as usize;
@@ -167,7 +163,9 @@ pub(crate) async fn create_for_send<R: Rt>(
         let count = queue_count.min(template.write_queue_nums).max(0);
         let mut config = TopicConfig::new(&topic, count, count, template.perm & !PERM_INHERIT);
         config.topic_sys_flag = 0;
-        config.topic_filter_type.clone_from(&template.topic_filter_type);
+        config
+            .topic_filter_type
+            .clone_from(&template.topic_filter_type);
         put(&services, config).await
     };
     services.call(ShardId::CONTROL, create).await?

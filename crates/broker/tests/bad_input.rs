@@ -122,7 +122,11 @@ fn illegal_names_are_refused_with_the_limit() {
             assert!(answer.remark.contains(expected), "{}", answer.remark);
             assert_eq!(answer.field("MSG_REGION"), "DefaultRegion");
         }
-        for topic in ["SCHEDULE_TOPIC_XXXX", "SELF_TEST_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC"] {
+        for topic in [
+            "SCHEDULE_TOPIC_XXXX",
+            "SELF_TEST_TOPIC",
+            "TRANS_CHECK_MAX_TIME_TOPIC",
+        ] {
             let answer = client.send(topic, "0", b"x").await;
             assert_eq!(answer.code, 16, "{answer:?}");
             let expected = format!("Sending message to topic[{topic}] is forbidden.");
@@ -131,7 +135,9 @@ fn illegal_names_are_refused_with_the_limit() {
         let joined = client.heartbeat("c1", "../g", "TopicTest").await;
         assert_eq!(joined.code, 0, "the group is left out in silence");
         let fields = [("consumerGroup", "../g")];
-        let list = client.ask(RequestCode::GetConsumerListByGroup, &fields, &[]).await;
+        let list = client
+            .ask(RequestCode::GetConsumerListByGroup, &fields, &[])
+            .await;
         assert_eq!(list.code, 1);
     });
 }
@@ -150,7 +156,11 @@ fn queue_ids_out_of_range_are_refused_with_the_range() {
         for queue in ["4", "2147483647", "-1"] {
             let answer = client.pull("TopicTest", queue, 0, 0).await;
             assert_eq!(answer.code, 29, "{answer:?}");
-            assert!(answer.remark.contains("readQueueNums:[4]"), "{}", answer.remark);
+            assert!(
+                answer.remark.contains("readQueueNums:[4]"),
+                "{}",
+                answer.remark
+            );
         }
         for _ in 0..20 {
             let answer = client.send("TopicTest", "-1", b"x").await;
@@ -167,9 +177,9 @@ fn a_body_above_the_limit_is_refused_with_13_and_the_limit() {
     let mut cluster = Cluster::new(7, 2, |settings| settings.body_len_max = 4_096);
     cluster.start();
     cluster.client(|client| async move {
-        assert_eq!(client.send("TopicTest", "0", &[1; 4_096]).await.code, 0);
+        assert_eq!(client.send("TopicTest", "0", &vec![1; 4_096]).await.code, 0);
         for queue in ["0", "1"] {
-            let answer = client.send("TopicTest", queue, &[1; 4_097]).await;
+            let answer = client.send("TopicTest", queue, &vec![1; 4_097]).await;
             assert_eq!(answer.code, 13);
             assert!(answer.remark.contains("4096B"), "{}", answer.remark);
         }
@@ -188,8 +198,14 @@ fn messages_that_are_not_supported_are_refused_so_that_nobody_retries() {
     cluster.client(|client| async move {
         assert_eq!(client.send("TopicTest", "0", b"x").await.code, 0);
         for (properties, expected) in [
-            ("TRAN_MSG\u{1}true\u{2}", "transaction messages are not supported yet"),
-            ("TIMER_DELAY_MS\u{1}5\u{2}", "timer messages are not supported yet"),
+            (
+                "TRAN_MSG\u{1}true\u{2}",
+                "transaction messages are not supported yet",
+            ),
+            (
+                "TIMER_DELAY_MS\u{1}5\u{2}",
+                "timer messages are not supported yet",
+            ),
         ] {
             let fields = send_fields("TopicTest", "0", properties);
             let answer = client.ask(RequestCode::SendMessageV2, &fields, b"x").await;
@@ -206,8 +222,13 @@ fn a_missing_field_is_named() {
         client.send("TopicTest", "0", b"x").await;
         let fields = send_fields("TopicTest", "0", "");
         let without_time: Vec<_> = fields.iter().copied().filter(|f| f.0 != "g").collect();
-        let answer = client.ask(RequestCode::SendMessageV2, &without_time, b"x").await;
-        assert_eq!((answer.code, &*answer.remark), (1, "the custom field <g> is null"));
+        let answer = client
+            .ask(RequestCode::SendMessageV2, &without_time, b"x")
+            .await;
+        assert_eq!(
+            (answer.code, &*answer.remark),
+            (1, "the custom field <g> is null")
+        );
         let answer = client.ask(RequestCode::SendMessageV2, &[], b"x").await;
         assert_eq!(answer.code, 1, "{answer:?}");
     });
@@ -220,7 +241,11 @@ fn an_unknown_topic_is_17_when_topics_are_not_created() {
     cluster.client(|client| async move {
         let answer = client.send("TopicTest", "0", b"x").await;
         assert_eq!(answer.code, 17);
-        assert!(answer.remark.starts_with("topic[TopicTest] not exist, apply first please!"));
+        assert!(
+            answer
+                .remark
+                .starts_with("topic[TopicTest] not exist, apply first please!")
+        );
         let answer = client.pull("TopicTest", "0", 0, 0).await;
         assert_eq!(answer.code, 17, "{answer:?}");
     });
@@ -235,7 +260,7 @@ fn a_client_that_never_reads_is_closed_and_memory_stays_within_its_budget() {
     cluster.scene(|sim, address| async move {
         use rt::{Net, Stream, WriteHalf};
         let good = Client::connect(&sim, address).await;
-        good.send("TopicTest", "0", &[7; 60_000]).await;
+        good.send("TopicTest", "0", &vec![7; 60_000]).await;
         let deaf = sim.net().connect(address).await.unwrap();
         let (_unread, mut write) = deaf.split();
         let (_, pull) = good.pull_frame("TopicTest", "0", 0, 0, "*");
@@ -271,6 +296,10 @@ fn connections_above_the_cap_are_refused_and_the_others_go_on() {
         }
         sim.sleep(Duration::from_secs(1)).await;
         let again = Client::connect(&sim, address).await;
-        assert_eq!(again.send("TopicTest", "0", b"x").await.code, 0, "room is free again");
+        assert_eq!(
+            again.send("TopicTest", "0", b"x").await.code,
+            0,
+            "room is free again"
+        );
     });
 }

@@ -11,22 +11,25 @@ const SHARDS: [u16; 2] = [1, 3];
 
 async fn members(client: &Client, group: &str) -> Vec<String> {
     let fields = [("consumerGroup", group)];
-    let answer = client.ask(RequestCode::GetConsumerListByGroup, &fields, &[]).await;
+    let answer = client
+        .ask(RequestCode::GetConsumerListByGroup, &fields, &[])
+        .await;
     if answer.code != 0 {
         let expected = format!("no consumer for this group, {group}");
         assert_eq!((answer.code, answer.remark), (1, expected));
         return Vec::new();
     }
-    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
-    let ids = body["consumerIdList"].as_array().unwrap();
-    ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect()
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+    serde_json::from_value(body["consumerIdList"].clone()).expect("a list of ids")
 }
 
 /// Groups whose members were told of a change.
 fn news(client: &Client) -> Vec<String> {
     let requests = client.take_requests();
     let changed = requests.iter().filter(|frame| frame.code == 40);
-    changed.map(|frame| frame.field("consumerGroup").to_owned()).collect()
+    changed
+        .map(|frame| frame.field("consumerGroup").to_owned())
+        .collect()
 }
 
 #[test]
@@ -47,12 +50,18 @@ fn members_are_told_at_once_when_one_joins_or_leaves() {
                 news(client);
             }
             let answer = one.heartbeat("c1", "g", "TopicTest").await;
-            assert_eq!((answer.code, answer.field("IS_SUPPORT_HEART_BEAT_V2")), (0, "true"));
+            assert_eq!(
+                (answer.code, answer.field("IS_SUPPORT_HEART_BEAT_V2")),
+                (0, "true")
+            );
             sim.sleep(soon).await;
             assert_eq!(news(&one), ["g"], "the newcomer itself");
             two.heartbeat("c2", "g", "TopicTest").await;
             sim.sleep(soon).await;
-            assert_eq!((news(&one), news(&two)), (vec!["g".to_owned()], vec!["g".to_owned()]));
+            assert_eq!(
+                (news(&one), news(&two)),
+                (vec!["g".to_owned()], vec!["g".to_owned()])
+            );
             assert_eq!(members(&three, "g").await, ["c1", "c2"]);
             two.heartbeat("c2", "g", "TopicTest").await;
             sim.sleep(soon).await;
@@ -66,7 +75,10 @@ fn members_are_told_at_once_when_one_joins_or_leaves() {
             news(&one);
             two.close();
             sim.sleep(soon).await;
-            assert!(news(&one).contains(&"g".to_owned()), "a connection that ends");
+            assert!(
+                news(&one).contains(&"g".to_owned()),
+                "a connection that ends"
+            );
             assert_eq!(members(&three, "g").await, ["c1"]);
             one.close();
             sim.sleep(soon).await;
@@ -121,7 +133,9 @@ fn a_message_that_failed_comes_again_and_becomes_a_dead_letter_at_last() {
             client.heartbeat("c1", "g", "TopicTest").await;
             let properties = "UNIQ_KEY\u{1}u1\u{2}TAGS\u{1}A\u{2}";
             let fields = send_fields("TopicTest", "1", properties);
-            client.ask(RequestCode::SendMessageV2, &fields, b"bad").await;
+            client
+                .ask(RequestCode::SendMessageV2, &fields, b"bad")
+                .await;
             let first = client.pull("TopicTest", "1", 0, 0).await;
             let place = messages(&first, |message| message.phy_offset)[0].to_string();
             let back = async |place: &str, level: &str, max: &str| {
@@ -132,14 +146,20 @@ fn a_message_that_failed_comes_again_and_becomes_a_dead_letter_at_last() {
                     ("originTopic", "TopicTest"),
                     ("maxReconsumeTimes", max),
                 ];
-                client.ask(RequestCode::ConsumerSendMsgBack, &fields, &[]).await
+                client
+                    .ask(RequestCode::ConsumerSendMsgBack, &fields, &[])
+                    .await
             };
             assert_eq!(back(&place, "1", "16").await.code, 0);
             let again = client.pull("%RETRY%g", "0", 0, 5_000).await;
             let seen = messages(&again, |m| {
                 let own = ["RETRY_TOPIC", "ORIGIN_MESSAGE_ID", "UNIQ_KEY", "TAGS"];
                 let own = own.map(|key| remoting::message::properties::get(m.properties, key));
-                (m.reconsume_times, m.phy_offset, own.map(|v| v.map(str::to_owned)))
+                (
+                    m.reconsume_times,
+                    m.phy_offset,
+                    own.map(|v| v.map(str::to_owned)),
+                )
             });
             let (times, place, [topic, origin, key, tag]) = seen[0].clone();
             assert_eq!((times, topic.as_deref()), (1, Some("TopicTest")));
@@ -150,7 +170,11 @@ fn a_message_that_failed_comes_again_and_becomes_a_dead_letter_at_last() {
             assert_eq!(bodies(&dead), [b"bad"]);
             assert_eq!(back("1", "0", "16").await.code, 1, "no message lies there");
             let far = (7_i64 << 52).to_string();
-            assert_eq!(back(&far, "0", "16").await.code, 1, "no shard has that number");
+            assert_eq!(
+                back(&far, "0", "16").await.code,
+                1,
+                "no shard has that number"
+            );
         });
     }
 }
@@ -164,7 +188,9 @@ fn a_resend_to_the_retry_topic_becomes_a_dead_letter_above_its_limit() {
         for (times, topic) in [("1", "%RETRY%g"), ("3", "%DLQ%g")] {
             let mut fields = send_fields("%RETRY%g", "0", "");
             fields.extend([("j", times), ("l", "2")]);
-            let sent = client.ask(RequestCode::SendMessageV2, &fields, times.as_bytes()).await;
+            let sent = client
+                .ask(RequestCode::SendMessageV2, &fields, times.as_bytes())
+                .await;
             assert_eq!(sent.code, 0, "{sent:?}");
             let pulled = client.pull(topic, "0", 0, 1_000).await;
             assert_eq!(bodies(&pulled), [times.as_bytes()]);
@@ -181,12 +207,20 @@ fn a_new_group_begins_at_0_on_a_young_queue() {
             client.send("TopicTest", "0", b"x").await;
             client.heartbeat("c1", "g", "TopicTest").await;
             for queue in ["0", "1"] {
-                let fields = [("consumerGroup", "g"), ("topic", "TopicTest"), ("queueId", queue)];
-                let found = client.ask(RequestCode::QueryConsumerOffset, &fields, &[]).await;
+                let fields = [
+                    ("consumerGroup", "g"),
+                    ("topic", "TopicTest"),
+                    ("queueId", queue),
+                ];
+                let found = client
+                    .ask(RequestCode::QueryConsumerOffset, &fields, &[])
+                    .await;
                 assert_eq!((found.code, found.field("offset")), (0, "0"));
                 let mut strict = fields.to_vec();
                 strict.push(("setZeroIfNotFound", "false"));
-                let found = client.ask(RequestCode::QueryConsumerOffset, &strict, &[]).await;
+                let found = client
+                    .ask(RequestCode::QueryConsumerOffset, &strict, &[])
+                    .await;
                 assert_eq!(found.code, 22);
             }
         });

@@ -1,6 +1,5 @@
 //! Sending and pulling through the simulated network, on one shard and on three.
 
-
 mod support;
 
 use remoting::RequestCode;
@@ -45,7 +44,10 @@ fn properties_are_stored_with_those_of_the_broker() {
     cluster.start();
     cluster.client(|client| async move {
         for (sent, expected) in [
-            ("TAGS\x01A\x02WAIT\x01true\x02UNIQ_KEY\x01u1", "TAGS\x01A\x02UNIQ_KEY\x01u1\x02"),
+            (
+                "TAGS\x01A\x02WAIT\x01true\x02UNIQ_KEY\x01u1",
+                "TAGS\x01A\x02UNIQ_KEY\x01u1\x02",
+            ),
             ("UNIQ_KEY\x01u2\x02", "UNIQ_KEY\x01u2\x02"),
         ] {
             let fields = send_fields("TopicTest", "0", sent);
@@ -53,7 +55,8 @@ fn properties_are_stored_with_those_of_the_broker() {
             assert!(answer.field("transactionId").starts_with('u'), "{answer:?}");
             let offset = answer.number("queueOffset");
             let pulled = client.pull("TopicTest", "0", offset, 0).await;
-            let own = "MSG_REGION\x01DefaultRegion\x02TRACE_ON\x01true\x02CLUSTER\x01DefaultCluster\x02";
+            let own =
+                "MSG_REGION\x01DefaultRegion\x02TRACE_ON\x01true\x02CLUSTER\x01DefaultCluster\x02";
             let stored = messages(&pulled, |m| m.properties.to_owned());
             assert_eq!(stored, [format!("{expected}{own}")]);
         }
@@ -106,7 +109,10 @@ fn a_parked_pull_wakes_when_a_message_arrives_and_not_before() {
                 producer.send("TopicTest", queue, b"new").await;
                 let woken = consumer.answer(opaque).await;
                 assert_eq!(bodies(&woken), [b"new"]);
-                assert!(sim.monotonic_us() - start < 100_000, "within a tenth of a second");
+                assert!(
+                    sim.monotonic_us() - start < 100_000,
+                    "within a tenth of a second"
+                );
             }
         });
     }
@@ -132,6 +138,8 @@ fn a_parked_pull_stays_while_its_filter_lets_nothing_through() {
     cluster.start();
     cluster.client(|client| async move {
         client.send("TopicTest", "0", b"old").await;
+        // The group's first pull makes the group.
+        client.pull("TopicTest", "0", 0, 0).await;
         let (opaque, frame) = client.pull_frame("TopicTest", "0", 1, 20_000, "TagB");
         client.write(&frame).await;
         client.send("TopicTest", "0", b"tagged TagA").await;
@@ -176,7 +184,9 @@ fn a_delayed_message_comes_after_its_delay_and_once() {
         cluster.client(|client| async move {
             client.send("TopicTest", "1", b"plain").await;
             let fields = send_fields("TopicTest", "1", "DELAY\x012\x02TAGS\x01A\x02");
-            let sent = client.ask(RequestCode::SendMessageV2, &fields, b"late").await;
+            let sent = client
+                .ask(RequestCode::SendMessageV2, &fields, b"late")
+                .await;
             assert_eq!((sent.code, sent.field("queueId")), (0, "1"), "{sent:?}");
             let early = client.pull("TopicTest", "1", 1, 0).await;
             assert_eq!(early.code, 19);
@@ -207,13 +217,23 @@ fn a_batch_becomes_messages_with_consecutive_offsets() {
         }
         let mut fields = send_fields("TopicTest", "2", "UNIQ_KEY\x01outer\x02");
         fields.push(("m", "true"));
-        for (code, first) in [(RequestCode::SendBatchMessage, 0), (RequestCode::SendMessageV2, 3)] {
+        for (code, first) in [
+            (RequestCode::SendBatchMessage, 0),
+            (RequestCode::SendMessageV2, 3),
+        ] {
             let sent = client.ask(code, &fields, &batch).await;
-            assert_eq!((sent.code, sent.number("queueOffset")), (0, first), "{sent:?}");
+            assert_eq!(
+                (sent.code, sent.number("queueOffset")),
+                (0, first),
+                "{sent:?}"
+            );
             assert_eq!(sent.field("msgId").split(',').count(), 3);
         }
         let pulled = client.pull("TopicTest", "2", 0, 0).await;
-        assert_eq!(bodies(&pulled), [b"one", b"two", b"six", b"one", b"two", b"six"]);
+        assert_eq!(
+            bodies(&pulled),
+            [b"one", b"two", b"six", b"one", b"two", b"six"]
+        );
     });
 }
 
@@ -238,7 +258,9 @@ fn what_was_acknowledged_survives_a_power_cut_under_sync_flush() {
                     ("queueId", "1"),
                     ("commitOffset", "7"),
                 ];
-                let done = client.ask(RequestCode::UpdateConsumerOffset, &fields, &[]).await;
+                let done = client
+                    .ask(RequestCode::UpdateConsumerOffset, &fields, &[])
+                    .await;
                 assert_eq!(done.code, 0, "{done:?}");
                 client.sim().sleep(Duration::from_secs(3)).await;
                 last
@@ -256,7 +278,9 @@ fn what_was_acknowledged_survives_a_power_cut_under_sync_flush() {
                     ("topic", "TopicTest"),
                     ("queueId", "1"),
                 ];
-                let found = client.ask(RequestCode::QueryConsumerOffset, &fields, &[]).await;
+                let found = client
+                    .ask(RequestCode::QueryConsumerOffset, &fields, &[])
+                    .await;
                 assert_eq!(found.field("offset"), "7", "{found:?}");
             });
         }

@@ -130,7 +130,9 @@ impl ConsumerOffsets {
                 queues.insert(entry.1, entry.2);
             }
         }
-        self.offsets.borrow_mut().retain(|_, queues| !queues.is_empty());
+        self.offsets
+            .borrow_mut()
+            .retain(|_, queues| !queues.is_empty());
         Ok(())
     }
 }
@@ -181,7 +183,11 @@ impl Records {
     }
 
     fn push(&mut self, key: &OffsetKey, queue_id: u32, offset: i64) {
-        if self.all.last().is_none_or(|last| last.len() >= self.len_max) {
+        if self
+            .all
+            .last()
+            .is_none_or(|last| last.len() >= self.len_max)
+        {
             self.all.push(Vec::new());
         }
         let record = self.all.last_mut().expect("pushed above");

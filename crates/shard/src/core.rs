@@ -65,7 +65,7 @@ impl<R: Rt> Shard<R> {
     pub fn new(
         rt: R,
         store: ShardStore<R>,
-        recovered: Recovered,
+        recovered: &Recovered,
         lanes: Rc<Lanes<R>>,
         limits: Limits,
     ) -> Result<Rc<Self>, ReplayError> {

@@ -47,11 +47,14 @@ pub struct Lanes<R: Rt> {
     rt: R,
     mesh: R::Mesh<ShardMessage>,
     next_call: Cell<u64>,
-    calls: RefCell<HashMap<u64, (ShardId, Giver<Box<dyn Any + Send>>)>>,
+    calls: RefCell<HashMap<u64, Waiting>>,
     calls_max: usize,
     waiting_replies: Vec<PeerReplies>,
     target: RefCell<Option<Rc<dyn Any>>>,
 }
+
+/// Who was called, and where the answer goes.
+type Waiting = (ShardId, Giver<Box<dyn Any + Send>>);
 
 #[derive(Default)]
 struct PeerReplies {
@@ -75,18 +78,18 @@ impl<R: Rt> Lanes<R> {
     }
 
     /// Begins to receive: calls run against `target`, frames and answers go to `receiver`.
-    pub fn start(self: &Rc<Self>, target: Rc<dyn Any>, receiver: Rc<impl Receiver>) {
+    pub fn start(self: &Rc<Self>, target: Rc<dyn Any>, receiver: &Rc<impl Receiver>) {
         self.target.replace(Some(target));
         for index in 0..self.rt.shard_count() {
             let peer = ShardId::new(index);
             if peer == self.rt.shard() {
                 continue;
             }
-            let (lanes, to) = (Rc::clone(self), Rc::clone(&receiver));
+            let (lanes, to) = (Rc::clone(self), Rc::clone(receiver));
             self.rt.spawn(Class::Request, async move {
                 lanes.receive_requests(peer, &*to).await;
             });
-            let (lanes, to) = (Rc::clone(self), Rc::clone(&receiver));
+            let (lanes, to) = (Rc::clone(self), Rc::clone(receiver));
             self.rt.spawn(Class::Request, async move {
                 lanes.receive_replies(peer, &*to).await;
             });

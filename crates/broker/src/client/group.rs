@@ -9,11 +9,11 @@ use super::publish::Publisher;
 use crate::assemble::Services;
 use crate::subscription::{GroupSubscriptions, Subscription};
 use base::HashMap;
+use remoting::RequestCode;
 use remoting::body::heartbeat::{ConsumeType, ConsumerData, MessageModel};
 use remoting::command::{SerializeType, write_request};
 use remoting::header::client::NotifyConsumerIdsChangedRequestHeader;
 use remoting::language::LanguageCode;
-use remoting::RequestCode;
 use rt::Rt;
 use shard::ConnId;
 use std::cell::{Cell, RefCell};
@@ -94,7 +94,10 @@ impl Clients {
     /// The producer groups that this shard owns.
     pub(crate) fn producer_groups(&self) -> Vec<(String, Vec<Member>)> {
         let producers = self.producers.borrow();
-        producers.iter().map(|(g, m)| (g.clone(), m.clone())).collect()
+        producers
+            .iter()
+            .map(|(g, m)| (g.clone(), m.clone()))
+            .collect()
     }
 
     /// The distinct client ids of a group that this shard owns, in the order they came.
@@ -123,14 +126,16 @@ impl Clients {
         let name = data.group_name.clone();
         let (is_new, is_changed, is_unknown) = {
             let mut consumers = self.consumers.borrow_mut();
-            let group = consumers.entry(name.clone()).or_insert_with(|| ConsumerGroup {
-                members: Vec::new(),
-                subscriptions: BTreeMap::new(),
-                consume_type: data.consume_type,
-                message_model: data.message_model,
-                consume_from_where: data.consume_from_where.clone(),
-                notifies,
-            });
+            let group = consumers
+                .entry(name.clone())
+                .or_insert_with(|| ConsumerGroup {
+                    members: Vec::new(),
+                    subscriptions: BTreeMap::new(),
+                    consume_type: data.consume_type,
+                    message_model: data.message_model,
+                    consume_from_where: data.consume_from_where.clone(),
+                    notifies,
+                });
             let is_new = self.place(&mut group.members, member)?;
             group.consume_type = data.consume_type;
             let is_changed = group.message_model != data.message_model;
@@ -138,7 +143,11 @@ impl Clients {
             group.consume_from_where = data.consume_from_where;
             group.notifies = notifies;
             let is_resubscribed = !without_subscriptions
-                && group.resubscribe(data.subscription_data_set.into_iter().map(Subscription::new));
+                && group.resubscribe(
+                    data.subscription_data_set
+                        .into_iter()
+                        .map(Subscription::new),
+                );
             let is_unknown = without_subscriptions && group.subscriptions.is_empty();
             (is_new, is_changed || is_resubscribed, is_unknown)
         };
@@ -279,7 +288,8 @@ impl ConsumerGroup {
         let newest: BTreeMap<String, Subscription> =
             newest.map(|s| (s.data.topic.clone(), s)).collect();
         let before = self.subscriptions.len();
-        self.subscriptions.retain(|topic, _| newest.contains_key(topic));
+        self.subscriptions
+            .retain(|topic, _| newest.contains_key(topic));
         let mut is_changed = self.subscriptions.len() != before;
         for (topic, subscription) in newest {
             match self.subscriptions.get_mut(&topic) {

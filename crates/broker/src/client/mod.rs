@@ -107,7 +107,10 @@ pub(crate) async fn heartbeat<R: Rt>(
     }
     let answer = Answer::empty()
         .with_field("IS_SUPPORT_HEART_BEAT_V2", "true")
-        .with_field("IS_SUB_CHANGE", if is_sub_change { "true" } else { "false" });
+        .with_field(
+            "IS_SUB_CHANGE",
+            if is_sub_change { "true" } else { "false" },
+        );
     Ok(answer)
 }
 
@@ -195,7 +198,9 @@ pub(crate) async fn unregister<R: Rt>(
         if let Some(conn) = services.conns.find(conn) {
             conn.groups.borrow_mut().remove(group);
         }
-        leave(services, conn, group).await.map_err(ClientError::from)?;
+        leave(services, conn, group)
+            .await
+            .map_err(ClientError::from)?;
     }
     Ok(Answer::empty())
 }

@@ -17,6 +17,7 @@ use crate::client::ensure_group;
 use crate::handler::InlineRequest;
 use crate::reply::{Refusal, ReplySlot};
 use crate::settings::NetLimits;
+use base::ShardId;
 use parked::Parked;
 use plan::Plan;
 use remoting::ResponseCode;
@@ -55,10 +56,34 @@ impl<R: Rt> PullService<R> {
     }
 
     /// Notes that a connection has ended: its parked pulls are dropped at the next sweep.
-    pub(crate) fn connection_closed(&self, conn: ConnId) {
+    fn connection_closed(&self, conn: ConnId) {
         if !self.parked.is_empty() {
             self.closed.borrow_mut().insert(conn);
         }
+    }
+}
+
+/// Forgets the parked pulls of a connection that has ended, on every shard that may have some.
+pub(crate) fn connection_closed<R: Rt>(
+    services: &Rc<Services<R>>,
+    conn: ConnId,
+    has_forwarded: bool,
+) {
+    services.pull.connection_closed(conn);
+    let shard = &services.shard;
+    for index in (0..shard.rt.shard_count()).filter(|_| has_forwarded) {
+        let to = ShardId::new(index);
+        if to == shard.id() {
+            continue;
+        }
+        let services = Rc::clone(services);
+        shard.rt.spawn(Class::Housekeeping, async move {
+            let forget = move |services: Rc<Services<R>>| async move {
+                services.pull.connection_closed(conn);
+            };
+            // A shard that has stopped holds no pulls.
+            let _ = services.call_until_done(to, forget).await;
+        });
     }
 }
 
@@ -254,9 +279,7 @@ fn code_of(result: &GetResult, from: i64) -> ResponseCode {
         | GetStatus::NoMessageInQueue
         | GetStatus::OffsetFoundNull
         | GetStatus::OffsetOverflowOne => ResponseCode::PullNotFound,
-        GetStatus::OffsetOverflowBadly | GetStatus::OffsetTooSmall => {
-            ResponseCode::PullOffsetMoved
-        }
+        GetStatus::OffsetOverflowBadly | GetStatus::OffsetTooSmall => ResponseCode::PullOffsetMoved,
     }
 }
 

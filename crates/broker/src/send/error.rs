@@ -45,8 +45,6 @@ pub(crate) enum SendError {
     Unsupported(&'static str),
     #[error("no delay levels are configured (messageDelayLevel is empty)")]
     NoDelayLevels,
-    #[error("subscription group not exist, {0}")]
-    UnknownGroup(String),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
@@ -66,7 +64,6 @@ impl From<SendError> for Refusal {
             | SendError::Batch(_)
             | SendError::Unsupported(_)
             | SendError::NoDelayLevels => ResponseCode::MessageIllegal,
-            SendError::UnknownGroup(_) => ResponseCode::SubscriptionGroupNotExist,
             SendError::Topic(_) => {
                 let SendError::Topic(error) = error else {
                     unreachable!("matched above")

@@ -57,12 +57,7 @@ impl<R: Rt> Held<R> {
         self.receipt.end
     }
 
-    pub(super) fn answer(
-        self,
-        services: &Services<R>,
-        code: ResponseCode,
-        remark: Option<&str>,
-    ) {
+    pub(super) fn answer(self, services: &Services<R>, code: ResponseCode, remark: Option<&str>) {
         let id = OffsetMessageId::new(services.send.store_host, self.receipt.phy_offset.to_wire());
         let uniq_key = std::str::from_utf8(&self.uniq_key).unwrap_or_default();
         let ids = SentIds {

@@ -133,13 +133,11 @@ fn send_to<R: Rt>(
 ) {
     let mut queue_id = message.header.queue_id;
     if queue_id < 0 {
-        match Topics::random_queue(&services.shard, handle) {
-            Some(queue) => queue_id = queue as i32,
-            None => {
-                forward(services, handle, message.caller, slot, frame);
-                return;
-            }
-        }
+        let Some(queue) = Topics::random_queue(&services.shard, handle) else {
+            forward(services, handle, message.caller, slot, frame);
+            return;
+        };
+        queue_id = queue as i32;
     }
     let checked = validate::check(&services.settings, handle, message.header, queue_id)
         .and_then(|()| validate::check_body(&services.settings, message.body.len()));

@@ -7,6 +7,10 @@ use rt::Rt;
 
 /// What the broker must know of a message's properties.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent findings of one pass"
+)]
 pub(super) struct Scanned<'a> {
     /// What is stored, before and after a `WAIT` that is not.
     pub(super) before: &'a [u8],
@@ -135,7 +139,11 @@ mod tests {
             ("TAGS\x01A", "TAGS\x01A", true),
             ("WAIT\x01true\x02TAGS\x01A", "TAGS\x01A", true),
             ("TAGS\x01A\x02WAIT\x01false", "TAGS\x01A\x02", false),
-            ("TAGS\x01A\x02WAIT\x01false\x02K\x01v\x02", "TAGS\x01A\x02K\x01v\x02", false),
+            (
+                "TAGS\x01A\x02WAIT\x01false\x02K\x01v\x02",
+                "TAGS\x01A\x02K\x01v\x02",
+                false,
+            ),
             ("WAIT\x01false", "", false),
             ("WAIT\x01false\x02", "", false),
         ] {
@@ -148,7 +156,9 @@ mod tests {
 
     #[test]
     fn keys_that_matter_are_found_and_the_last_one_counts() {
-        let scanned = Scanned::read("UNIQ_KEY\x01u\x02TAGS\x01A\x02TAGS\x01B\x02DELAY\x013\x02TRAN_MSG\x01true");
+        let scanned = Scanned::read(
+            "UNIQ_KEY\x01u\x02TAGS\x01A\x02TAGS\x01B\x02DELAY\x013\x02TRAN_MSG\x01true",
+        );
         assert_eq!(scanned.uniq_key, Some("u"));
         assert_eq!(scanned.tags, Some("B"));
         assert_eq!(scanned.delay_level, 3);

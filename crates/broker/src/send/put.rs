@@ -71,13 +71,11 @@ pub(crate) fn append<R: Rt>(
     if delays && scanned.delay_level > 0 {
         return append_delayed(services, &mut fields, scanned.delay_level);
     }
-    let queue = match services.topics.find(&services.shard, &message.topic) {
-        Some(handle) => handle.queue(&services.shard, message.queue_id),
-        None => {
-            let topic = message.topic.clone();
-            return Err(topics::TopicError::Unknown { topic }.into());
-        }
+    let Some(handle) = services.topics.find(&services.shard, &message.topic) else {
+        let topic = message.topic.clone();
+        return Err(topics::TopicError::Unknown { topic }.into());
     };
+    let queue = handle.queue(&services.shard, message.queue_id);
     let tags = scanned.tags.map_or(0, tags_code);
     Ok(services.shard.store.append(queue, &fields, tags)?)
 }
@@ -90,7 +88,9 @@ pub(super) fn is_dead<R: Rt>(
 ) -> bool {
     let group = handle.name.trim_start_matches(RETRY_PREFIX);
     let groups = services.shard.groups();
-    let configured = groups.find(group).map_or(RETRIES_MAX, |g| g.retry_max_times);
+    let configured = groups
+        .find(group)
+        .map_or(RETRIES_MAX, |g| g.retry_max_times);
     let wanted = message.header.max_reconsume_times;
     let wanted = wanted.filter(|max| *max >= 0 && message.version >= VERSION_3_4_9);
     message.header.reconsume_times.unwrap_or(0) > wanted.unwrap_or(configured)

@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A broker, and a host for its clients.
-pub struct Cluster {
-    pub world: World,
-    pub host: Host,
-    pub clients: Host,
-    pub settings: BrokerSettings,
+pub(crate) struct Cluster {
+    pub(crate) world: World,
+    pub(crate) host: Host,
+    pub(crate) clients: Host,
+    pub(crate) settings: BrokerSettings,
     shards: u16,
     stop: Rc<Latch>,
     ended: Rc<RefCell<Vec<Result<(), String>>>>,
@@ -35,7 +35,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// A broker of `shards` shards, not started; `change` may change its settings.
-    pub fn new(seed: u64, shards: u16, change: impl FnOnce(&mut BrokerSettings)) -> Self {
+    pub(crate) fn new(seed: u64, shards: u16, change: impl FnOnce(&mut BrokerSettings)) -> Self {
         let world = World::new(seed);
         let host = world.host(shards);
         let clients = world.host(1);
@@ -63,7 +63,7 @@ impl Cluster {
     }
 
     /// Starts every shard and waits until all serve.
-    pub fn start(&mut self) -> Vec<BootReport> {
+    pub(crate) fn start(&mut self) -> Vec<BootReport> {
         self.stop = Rc::default();
         self.ended = Rc::default();
         let settings = Arc::new(self.settings.clone());
@@ -84,12 +84,15 @@ impl Cluster {
         }
         let count = usize::from(self.shards);
         let started = Rc::clone(&reports);
-        assert!(self.world.run_until(move || started.borrow().len() == count));
+        assert!(
+            self.world
+                .run_until(move || started.borrow().len() == count)
+        );
         reports.take()
     }
 
     /// Stops as SIGTERM does.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         self.stop.set();
         let (ended, count) = (Rc::clone(&self.ended), usize::from(self.shards));
         assert!(self.world.run_until(move || ended.borrow().len() == count));
@@ -97,12 +100,12 @@ impl Cluster {
     }
 
     /// Kills the process, or cuts the power.
-    pub fn crash(&mut self, crash: Crash) {
+    pub(crate) fn crash(&mut self, crash: Crash) {
         self.host.crash(crash);
     }
 
     /// Runs `scene` with a fresh client.
-    pub fn client<T: 'static, F: Future<Output = T> + 'static>(
+    pub(crate) fn client<T: 'static, F: Future<Output = T> + 'static>(
         &self,
         scene: impl FnOnce(Client) -> F + 'static,
     ) -> T {
@@ -114,7 +117,7 @@ impl Cluster {
     }
 
     /// Runs `scene` with the client host's runtime and the broker's address.
-    pub fn scene<T: 'static, F: Future<Output = T> + 'static>(
+    pub(crate) fn scene<T: 'static, F: Future<Output = T> + 'static>(
         &self,
         scene: impl FnOnce(Sim, SocketAddr) -> F + 'static,
     ) -> T {
@@ -122,34 +125,34 @@ impl Cluster {
         self.clients.block_on(0, move |sim| scene(sim, address))
     }
 
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::new(self.host.ip(), self.settings.listen_port)
     }
 }
 
 /// An answer, or a request that the broker started.
 #[derive(Debug, Clone)]
-pub struct Frame {
-    pub code: i32,
-    pub opaque: i32,
-    pub remark: String,
-    pub fields: BTreeMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) code: i32,
+    pub(crate) opaque: i32,
+    pub(crate) remark: String,
+    pub(crate) fields: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Frame {
-    pub fn field(&self, name: &str) -> &str {
+    pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
 
-    pub fn number(&self, name: &str) -> i64 {
+    pub(crate) fn number(&self, name: &str) -> i64 {
         self.field(name).parse().unwrap()
     }
 }
 
 /// A connection that speaks frames.
 #[derive(Clone)]
-pub struct Client(Rc<Inner>);
+pub(crate) struct Client(Rc<Inner>);
 
 struct Inner {
     sim: Sim,
@@ -162,10 +165,10 @@ struct Inner {
     opaque: Cell<i32>,
 }
 
-pub type Fields<'a> = &'a [(&'a str, &'a str)];
+pub(crate) type Fields<'a> = &'a [(&'a str, &'a str)];
 
 impl Client {
-    pub async fn connect(sim: &Sim, address: SocketAddr) -> Self {
+    pub(crate) async fn connect(sim: &Sim, address: SocketAddr) -> Self {
         let stream = sim.net().connect(address).await.unwrap();
         let (mut read, write) = stream.split();
         let inner = Rc::new(Inner {
@@ -200,7 +203,7 @@ impl Client {
     }
 
     /// Writes bytes as they are.
-    pub async fn write(&self, bytes: &[u8]) {
+    pub(crate) async fn write(&self, bytes: &[u8]) {
         let write = self.0.write.take();
         let mut write = write.expect("one writer at a time");
         // The broker may have closed: that shows in `is_closed`.
@@ -208,24 +211,29 @@ impl Client {
         self.0.write.replace(Some(write));
     }
 
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         if let Some(write) = self.0.write.borrow().as_ref() {
             (write.aborter())();
         }
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.0.is_closed.get()
     }
 
-    pub async fn wait_closed(&self) {
+    pub(crate) async fn wait_closed(&self) {
         while !self.is_closed() {
             self.0.arrived.wait().await;
         }
     }
 
     /// A frame with a number of its own, ready to be written.
-    pub fn frame(&self, code: RequestCode, fields: Fields<'_>, body: &[u8]) -> (i32, Vec<u8>) {
+    pub(crate) fn frame(
+        &self,
+        code: RequestCode,
+        fields: Fields<'_>,
+        body: &[u8],
+    ) -> (i32, Vec<u8>) {
         let opaque = self.0.opaque.replace(self.0.opaque.get() + 1);
         let mut header = HeaderFields::default();
         for (name, value) in fields {
@@ -233,25 +241,33 @@ impl Client {
         }
         let mut out = Vec::new();
         let code = code as i32;
-        write_request(&mut out, SerializeType::Json, code, opaque, false, &header, body);
+        write_request(
+            &mut out,
+            SerializeType::Json,
+            code,
+            opaque,
+            false,
+            &header,
+            body,
+        );
         (opaque, out)
     }
 
     /// Sends a request and waits for its answer, at most 60 seconds.
-    pub async fn ask(&self, code: RequestCode, fields: Fields<'_>, body: &[u8]) -> Frame {
+    pub(crate) async fn ask(&self, code: RequestCode, fields: Fields<'_>, body: &[u8]) -> Frame {
         let (opaque, frame) = self.frame(code, fields, body);
         self.write(&frame).await;
         self.answer(opaque).await
     }
 
     /// Waits for the answer to a request.
-    pub async fn answer(&self, opaque: i32) -> Frame {
-        self.answer_within(opaque, Duration::from_secs(60))
+    pub(crate) async fn answer(&self, opaque: i32) -> Frame {
+        self.answer_within(opaque, Duration::from_mins(1))
             .await
             .expect("an answer within a minute")
     }
 
-    pub async fn answer_within(&self, opaque: i32, limit: Duration) -> Option<Frame> {
+    pub(crate) async fn answer_within(&self, opaque: i32, limit: Duration) -> Option<Frame> {
         let deadline_us = self.0.sim.monotonic_us() + limit.as_micros() as u64;
         loop {
             let answer = self.0.answers.borrow_mut().remove(&opaque);
@@ -268,16 +284,16 @@ impl Client {
     }
 
     /// Opaques of the answers in the order they came.
-    pub fn order(&self) -> Vec<i32> {
+    pub(crate) fn order(&self) -> Vec<i32> {
         self.0.order.borrow().clone()
     }
 
     /// Requests that the broker has started, taken.
-    pub fn take_requests(&self) -> Vec<Frame> {
+    pub(crate) fn take_requests(&self) -> Vec<Frame> {
         self.0.requests.take()
     }
 
-    pub fn sim(&self) -> &Sim {
+    pub(crate) fn sim(&self) -> &Sim {
         &self.0.sim
     }
 }
@@ -303,7 +319,7 @@ impl Inner {
 }
 
 /// The short names of a send to a queue.
-pub fn send_fields<'a>(
+pub(crate) fn send_fields<'a>(
     topic: &'a str,
     queue_id: &'a str,
     properties: &'a str,
@@ -323,19 +339,25 @@ pub fn send_fields<'a>(
 
 impl Client {
     /// Sends one message.
-    pub async fn send(&self, topic: &str, queue_id: &str, body: &[u8]) -> Frame {
+    pub(crate) async fn send(&self, topic: &str, queue_id: &str, body: &[u8]) -> Frame {
         let fields = send_fields(topic, queue_id, "TAGS\u{1}TagA\u{2}");
         self.ask(RequestCode::SendMessageV2, &fields, body).await
     }
 
     /// Pulls with a subscription of its own; `suspend_ms` above 0 may park.
-    pub async fn pull(&self, topic: &str, queue_id: &str, offset: i64, suspend_ms: u64) -> Frame {
+    pub(crate) async fn pull(
+        &self,
+        topic: &str,
+        queue_id: &str,
+        offset: i64,
+        suspend_ms: u64,
+    ) -> Frame {
         let (opaque, frame) = self.pull_frame(topic, queue_id, offset, suspend_ms, "*");
         self.write(&frame).await;
         self.answer(opaque).await
     }
 
-    pub fn pull_frame(
+    pub(crate) fn pull_frame(
         &self,
         topic: &str,
         queue_id: &str,
@@ -362,7 +384,7 @@ impl Client {
     }
 
     /// A heartbeat as a consumer of one topic.
-    pub async fn heartbeat(&self, client_id: &str, group: &str, topic: &str) -> Frame {
+    pub(crate) async fn heartbeat(&self, client_id: &str, group: &str, topic: &str) -> Frame {
         let body = format!(
             r#"{{"clientID":"{client_id}","producerDataSet":[],"consumerDataSet":[{{"groupName":"{group}","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","unitMode":false,"subscriptionDataSet":[{{"topic":"{topic}","subString":"*","tagsSet":[],"codeSet":[],"subVersion":1,"expressionType":"TAG"}}]}}]}}"#
         );
@@ -371,12 +393,12 @@ impl Client {
 }
 
 /// The bodies of the messages in a pull's answer.
-pub fn bodies(answer: &Frame) -> Vec<Vec<u8>> {
+pub(crate) fn bodies(answer: &Frame) -> Vec<Vec<u8>> {
     messages(answer, |message| message.body.to_vec())
 }
 
 /// What `see` gives of each message in a pull's answer.
-pub fn messages<T>(
+pub(crate) fn messages<T>(
     answer: &Frame,
     see: impl Fn(&remoting::message::StoredMessage<'_>) -> T,
 ) -> Vec<T> {
