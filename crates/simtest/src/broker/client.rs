@@ -17,7 +17,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// Time after which a broker that runs must have answered.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// A connection to the broker.
 pub(crate) struct Client {

@@ -43,7 +43,7 @@ pub(crate) struct Shape {
 /// Extra time that a commit may take from its answer to the disk, in milliseconds.
 const COMMIT_SLACK_MS: u64 = 2_000;
 /// Longest time until a broker serves, in virtual time.
-const START_MAX: Duration = Duration::from_secs(120);
+const START_MAX: Duration = Duration::from_mins(2);
 
 /// Runs one seed. Panics with a sentence at the first violation.
 pub(crate) fn run(seed: u64) -> Summary {

@@ -171,3 +171,70 @@ impl Model {
         commits.answered.push((at_ms, offset));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        ("T".to_owned(), 2)
+    }
+
+    /// Whether the model objects to what `history` tells it.
+    fn objects(history: impl FnOnce(&mut Model)) -> bool {
+        let mut model = Model::default();
+        let told = std::panic::AssertUnwindSafe(|| history(&mut model));
+        std::panic::catch_unwind(told).is_err()
+    }
+
+    #[test]
+    fn a_history_without_a_fault_is_accepted() {
+        assert!(!objects(|model| {
+            let (one, two) = (model.begin_send(&key(), 1), model.begin_send(&key(), 1));
+            model.acknowledged(one, 2, 0);
+            model.seen(&key(), 1, two); // sent, never answered
+            model.check_dump(&key(), 0, &[one, two]);
+        }));
+    }
+
+    #[test]
+    fn a_lost_a_moved_a_doubled_and_an_unknown_message_are_noticed() {
+        assert!(objects(|model| {
+            let one = model.begin_send(&key(), 1);
+            model.acknowledged(one, 2, 0);
+            model.check_dump(&key(), 0, &[]);
+        }));
+        assert!(objects(|model| {
+            let one = model.begin_send(&key(), 1);
+            model.acknowledged(one, 2, 0);
+            model.seen(&key(), 1, one);
+        }));
+        assert!(objects(|model| {
+            let one = model.begin_send(&key(), 1);
+            model.check_dump(&key(), 0, &[one, one]);
+        }));
+        assert!(objects(|model| model.seen(&key(), 0, 7)));
+    }
+
+    #[test]
+    fn messages_of_one_producer_out_of_order_are_noticed() {
+        assert!(objects(|model| {
+            let (one, two) = (model.begin_send(&key(), 1), model.begin_send(&key(), 1));
+            model.check_dump(&key(), 0, &[two, one]);
+        }));
+    }
+
+    #[test]
+    fn a_commit_that_goes_back_beyond_its_interval_is_noticed() {
+        let history = |found| {
+            objects(|model| {
+                model.begin_commit("G", &key(), 9);
+                model.committed("G", &key(), 100, 5);
+                model.committed("G", &key(), 900, 9);
+                model.crashed(500);
+                model.check_commit("G", &key(), 1_000, Some(found));
+            })
+        };
+        assert_eq!([4, 5, 9, 10].map(history), [true, false, false, true]);
+    }
+}

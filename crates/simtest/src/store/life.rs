@@ -104,10 +104,9 @@ impl Life {
                 return;
             };
             unacknowledged.push(end);
-            if unacknowledged.len() as u64 >= self.shape.window {
-                if !self.wait_all(&mut unacknowledged).await {
-                    return;
-                }
+            let full = unacknowledged.len() as u64 >= self.shape.window;
+            if full && !self.wait_all(&mut unacknowledged).await {
+                return;
             }
             self.delete_now_and_then();
             self.pause().await;
@@ -364,7 +363,7 @@ impl Life {
             result.max.0 <= model.len(key),
             "more visible than was appended"
         );
-        if let Some(last) = (result.max.0 - 1 >= 0).then_some(result.max.0 - 1) {
+        if let Some(last) = (result.max.0 > 0).then_some(result.max.0 - 1) {
             let last = model.message(key, last).expect("below the end");
             assert!(
                 last.end <= acknowledged,

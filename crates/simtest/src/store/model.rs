@@ -335,3 +335,85 @@ impl Event {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{LogPosition, PhyOffset, QueueOffset, ShardId};
+
+    /// A model of one queue with three messages of 100 bytes of body.
+    fn three() -> (Model, Vec<Vec<u8>>) {
+        let mut model = Model::default();
+        for offset in 0..3 {
+            let message = Message {
+                uid: model.new_uid(),
+                topic: "T".to_owned(),
+                queue: 0,
+                body_len: 100,
+            };
+            let start = 512 + offset as u64 * 512;
+            let receipt = AppendReceipt {
+                phy_offset: PhyOffset::new(ShardId::CONTROL, LogPosition(start)),
+                queue_offset: QueueOffset(offset),
+                store_timestamp_ms: 1,
+                end: LogPosition(start + message.encoded_len() as u64),
+                encoded_len: message.encoded_len(),
+            };
+            model.appended(&message, &receipt);
+        }
+        let units = model.messages(&key()).iter().map(|s| s.unit.clone());
+        let units = units.collect();
+        (model, units)
+    }
+
+    fn key() -> Key {
+        ("T".to_owned(), 0)
+    }
+
+    fn shown(len: i64) -> State {
+        let lens = (len > 0).then(|| (key(), len)).into_iter().collect();
+        State {
+            lens,
+            metas: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_recovery_may_give_up_what_was_not_promised_and_nothing_else() {
+        let (mut model, _) = three();
+        model.must_keep(1_100); // the first only
+        assert_eq!(model.recovered(&shown(2), 1_300), Ok(1));
+        assert_eq!(model.len(&key()), 2);
+        let (mut model, _) = three();
+        model.must_keep(2_000);
+        assert!(model.recovered(&shown(2), 1_300).is_err());
+    }
+
+    #[test]
+    fn a_store_that_shows_more_or_less_than_its_log_is_noticed() {
+        for len in [0, 1, 3] {
+            let (mut model, _) = three();
+            assert!(model.recovered(&shown(len), 1_300).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_was_given_up_is_a_phantom_when_it_comes_back() {
+        let (mut model, units) = three();
+        model.recovered(&shown(2), 1_300).unwrap();
+        assert_eq!(model.check_unit(&key(), &units[1]), 1);
+        let back = std::panic::catch_unwind(|| model.check_unit(&key(), &units[2]));
+        assert!(back.is_err());
+    }
+
+    #[test]
+    fn every_changed_byte_of_a_message_is_noticed() {
+        let (model, units) = three();
+        for at in 0..units[1].len() {
+            let mut unit = units[1].clone();
+            unit[at] ^= 1;
+            let seen = std::panic::catch_unwind(|| model.check_unit(&key(), &unit));
+            assert!(seen.is_err(), "byte {at}");
+        }
+    }
+}

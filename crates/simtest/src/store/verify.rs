@@ -14,7 +14,7 @@ use sim::{DiskOp, Fault, Rule, Sim, Stop};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
-use store::{GetStatus, OpenError, ReadLimits, ShardStore};
+use store::{Boundary, GetStatus, OpenError, ReadLimits, ShardStore};
 
 /// Crashes of one recovery, at most.
 const RECOVERY_CRASHES_MAX: u64 = 5;
@@ -117,6 +117,7 @@ impl Run {
         }
         self.compare(opened, &read);
         self.look_up(opened);
+        self.look_up_times(opened);
     }
 
     fn compare(&mut self, opened: &Opened, read: &BTreeMap<Key, Vec<u8>>) {
@@ -186,6 +187,33 @@ impl Run {
                 Ok(None) => assert!(missing, "{key:?} at {offset}: not found at {at:?}"),
                 Err(error) => panic!("read by physical offset: {error}"),
             }
+        }
+    }
+
+    /// The place of a store time in each queue, where nothing was damaged.
+    fn look_up_times(&mut self, opened: &Opened) {
+        if !self.model.borrow().is_undamaged() || self.shape.trouble == Trouble::Lying {
+            return;
+        }
+        let keys = self.model.borrow().keys();
+        let shard = self.shape.settings.shard.as_u16();
+        for key in keys {
+            let Some(queue) = opened.store.queue(&key.0, QueueId(key.1)) else {
+                continue;
+            };
+            let times: Vec<i64> = {
+                let model = self.model.borrow();
+                let messages = model.messages(&key).iter();
+                messages.map(|stored| stored.store_timestamp_ms).collect()
+            };
+            let wanted = times.get(self.rng.index(times.len())).copied().unwrap_or(0);
+            let store = opened.store.clone();
+            let found = self.host.block_on(shard, move |_| async move {
+                store.offset_by_time(queue, wanted, Boundary::Lower).await
+            });
+            let first = times.partition_point(|time| *time < wanted) as i64;
+            let found = found.unwrap_or_else(|error| panic!("search by time: {error}"));
+            assert_eq!(found.0, first, "{key:?}: first message not before {wanted}");
         }
     }
 
