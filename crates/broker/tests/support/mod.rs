@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
     pub(crate) host: Host,
     pub(crate) clients: Host,
     pub(crate) settings: BrokerSettings,
+    /// Messages that a lane of the mesh holds.
+    pub(crate) lane_capacity: usize,
     shards: u16,
     stop: Rc<Latch>,
     ended: Rc<RefCell<Vec<Result<(), String>>>>,
@@ -56,6 +58,7 @@ impl Cluster {
             host,
             clients,
             settings,
+            lane_capacity: 64,
             shards,
             stop: Rc::default(),
             ended: Rc::default(),
@@ -68,7 +71,7 @@ impl Cluster {
         self.ended = Rc::default();
         let settings = Arc::new(self.settings.clone());
         let reports: Rc<RefCell<Vec<BootReport>>> = Rc::default();
-        let meshes = self.host.mesh::<ShardMessage>(64);
+        let meshes = self.host.mesh::<ShardMessage>(self.lane_capacity);
         for (sim, mesh) in self.host.sims().into_iter().zip(meshes) {
             let (settings, reports) = (Arc::clone(&settings), Rc::clone(&reports));
             let (stop, ended) = (Rc::clone(&self.stop), Rc::clone(&self.ended));
@@ -97,6 +100,11 @@ impl Cluster {
         let (ended, count) = (Rc::clone(&self.ended), usize::from(self.shards));
         assert!(self.world.run_until(move || ended.borrow().len() == count));
         assert!(self.ended.borrow().iter().all(Result::is_ok), "clean end");
+    }
+
+    /// Ends what a process leaves behind when it has stopped.
+    pub(crate) fn restart_process(&mut self) {
+        self.host.crash(Crash::Kill);
     }
 
     /// Kills the process, or cuts the power.
