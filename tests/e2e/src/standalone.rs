@@ -52,19 +52,23 @@ pub(crate) fn run(report: &mut Report, programs: &Programs) {
 
 fn boot_lines(programs: &Programs) -> Result<()> {
     let system = programs.standalone(&programs.options("boot", &[])?)?;
-    let output = system.server.output();
-    ensure!(
-        output.contains("The Name Server boot success. serializeType=JSON"),
-        "no name server line in:\n{output}"
-    );
-    let line = format!(
+    let broker = format!(
         "{}] boot success. serializeType=JSON and name server is ",
         system.broker
     );
-    ensure!(
-        output.contains("The broker[") && output.contains(&line),
-        "no `{line}` in:\n{output}"
-    );
+    let lines = [
+        "The Name Server boot success. serializeType=JSON",
+        "The broker[",
+        &broker,
+    ];
+    // The route is there a moment before the lines are.
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut output = system.server.output();
+    while !lines.iter().all(|line| output.contains(line)) {
+        ensure!(Instant::now() < end, "not all of {lines:?} in:\n{output}");
+        pause(20);
+        output = system.server.output();
+    }
     system.server.terminate(STOP_LIMIT)
 }
 
