@@ -50,11 +50,7 @@ impl Admin {
                 queue_id,
                 ..Default::default()
             };
-            let min = GetMinOffsetRequestHeader {
-                topic,
-                queue_id,
-                ..Default::default()
-            };
+            let min = GetMinOffsetRequestHeader { topic, queue_id };
             let max = self.ask(GET_MAX_OFFSET, &max, offset_of)?;
             let min = self.ask(GET_MIN_OFFSET, &min, offset_of)?;
             sum += max - min;

@@ -48,7 +48,7 @@ fn body(answer: &Frame) -> Value {
 }
 
 /// A row of a table whose keys are queues.
-fn row<'a>(table: &'a Value, queue_id: u32) -> &'a Value {
+fn row(table: &Value, queue_id: u32) -> &Value {
     let rows = table["offsetTable"].as_object().unwrap();
     let wanted = format!(r#""queueId":{queue_id},"#);
     let mut found = rows.iter().filter(|(key, _)| key.contains(&wanted));

@@ -146,7 +146,6 @@ fn sum_of(samples: &VecDeque<Sample>) -> Rate {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "these quotients are exact")]
 mod tests {
     use super::*;
 
