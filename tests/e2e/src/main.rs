@@ -96,5 +96,7 @@ fn run(arguments: Arguments) -> Result<()> {
         ensure!(left.is_empty(), "{left:?}");
         Ok(())
     });
-    report.close()
+    report.close()?;
+    // Logs and data of a run that failed stay, until a later run finds that its process is gone.
+    programs.remove_data()
 }

@@ -42,13 +42,26 @@ pub(crate) struct StandaloneOptions {
 
 impl Programs {
     pub(crate) fn new(binary: PathBuf, work: &Path) -> Result<Self> {
-        let data = work.join("data").join(crate::server::run_id());
+        let runs = work.join("data");
+        let data = runs.join(crate::server::run_id());
         fs::create_dir_all(&data)?;
+        for run in fs::read_dir(&runs)?.flatten() {
+            let process = Path::new("/proc").join(run.file_name());
+            if !process.exists() {
+                fs::remove_dir_all(run.path())?;
+            }
+        }
         Ok(Self {
             binary,
             data,
             serial: AtomicU32::new(0),
         })
+    }
+
+    /// Removes what this run wrote.
+    pub(crate) fn remove_data(&self) -> Result<()> {
+        fs::remove_dir_all(&self.data)?;
+        Ok(())
     }
 
     pub(crate) fn require_binary(&self) -> Result<()> {
