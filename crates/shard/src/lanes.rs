@@ -60,6 +60,8 @@ type Waiting = (ShardId, Giver<Box<dyn Any + Send>>);
 struct PeerReplies {
     waiting: RefCell<VecDeque<ShardMessage>>,
     arrived: Event,
+    /// The peer has closed its ends.
+    is_gone: Cell<bool>,
 }
 
 impl<R: Rt> Lanes<R> {
@@ -141,6 +143,9 @@ impl<R: Rt> Lanes<R> {
             let target = target.ok_or(CallError::Stopped { shard: to })?;
             let target = target.downcast::<T>().expect("one target type per broker");
             return Ok(work(target).await);
+        }
+        if self.waiting_replies[to.index()].is_gone.get() {
+            return Err(CallError::Stopped { shard: to });
         }
         if self.calls.borrow().len() >= self.calls_max {
             return Err(CallError::Busy { shard: to });
@@ -291,6 +296,7 @@ impl<R: Rt> Lanes<R> {
             }
         }
         // The peer is gone: dropping the givers ends the calls that wait for it.
+        self.waiting_replies[from.index()].is_gone.set(true);
         self.calls
             .borrow_mut()
             .retain(|_, (shard, _)| *shard != from);

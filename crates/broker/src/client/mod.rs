@@ -207,6 +207,10 @@ pub(crate) async fn unregister<R: Rt>(
 
 /// Takes a connection that has ended out of its groups.
 pub(crate) async fn connection_closed<R: Rt>(services: &Rc<Services<R>>, conn: &Conn<R>) {
+    if services.stop.is_set() {
+        // All members leave: nobody is there to be told.
+        return;
+    }
     let groups: BTreeSet<String> = conn.groups.take();
     for group in groups {
         if leave(services, conn.caller.conn, &group).await.is_err() {

@@ -71,7 +71,8 @@ pub(crate) fn connection_closed<R: Rt>(
 ) {
     services.pull.connection_closed(conn);
     let shard = &services.shard;
-    for index in (0..shard.rt.shard_count()).filter(|_| has_forwarded) {
+    let is_needed = has_forwarded && !services.stop.is_set();
+    for index in (0..shard.rt.shard_count()).filter(|_| is_needed) {
         let to = ShardId::new(index);
         if to == shard.id() {
             continue;
