@@ -1,9 +1,8 @@
-//! Cleaning on request: 306, 316 and 329.
+//! Cleaning on request: 306 and 316.
 //!
 //! Tools ask for these when they do not trust the broker to clean up by itself. What must always
 //! hold: nothing that a consumer may still want is removed by them. Answers to Java's
-//! `AdminBrokerProcessor.cleanExpiredConsumeQueue`, `cleanUnusedTopic` and
-//! `deleteExpiredCommitLog`.
+//! `AdminBrokerProcessor.cleanExpiredConsumeQueue` and `cleanUnusedTopic`.
 
 use crate::assemble::Services;
 use crate::handler::{Answer, NoFields, TaskRequest};

@@ -73,6 +73,7 @@ async fn deliver_level<R: Rt>(services: &Services<R>, level: u32) -> Option<i64>
     let shard = &services.shard;
     let queue = shard.store.queue(SCHEDULE_TOPIC, QueueId(level - 1))?;
     services.delay.note_messages();
+    let delay_ms = services.settings.delay_levels_ms[level as usize - 1] as i64;
     loop {
         let from = start_of(services, queue, level);
         if from >= shard.store.max_offset(queue) {
@@ -82,7 +83,10 @@ async fn deliver_level<R: Rt>(services: &Services<R>, level: u32) -> Option<i64>
         let mut units = Vec::new();
         let mut next_due_ms = None;
         let mut is_due = |due_ms: i64| {
-            if due_ms > now_ms && next_due_ms.is_none() {
+            // Java ScheduleMessageService.correctDeliverTimestamp: a time further away than the
+            // level's delay comes from a clock that was set back, or from a level that was longer.
+            let waits = due_ms > now_ms && due_ms <= now_ms.saturating_add(delay_ms);
+            if waits && next_due_ms.is_none() {
                 next_due_ms = Some(due_ms);
             }
             next_due_ms.is_none()

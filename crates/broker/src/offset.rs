@@ -6,7 +6,7 @@
 use crate::assemble::Services;
 use crate::handler::InlineRequest;
 use crate::reply::Refusal;
-use base::QueueId;
+use base::{QueueId, QueueOffset};
 use remoting::ResponseCode;
 use remoting::header::NoHeader;
 use remoting::header::offset::{
@@ -15,6 +15,7 @@ use remoting::header::offset::{
 };
 use rt::Rt;
 use std::rc::Rc;
+use store::{QueueRef, ReadLimits, TailRead};
 
 /// Why an offset was not found or not taken.
 #[derive(Debug, thiserror::Error)]
@@ -73,16 +74,40 @@ fn find<R: Rt>(
         return Err(OffsetError::NotFoundNorZero);
     }
     let queue = shard.store.queue(header.topic, QueueId(queue_id));
-    let min = queue.map_or(0, |queue| shard.store.min_offset(queue).0);
-    let stats = shard.store.stats();
-    let is_young = stats.appended - stats.start <= services.settings.young_log_bytes;
-    // Java asks whether message 0 is still in memory. An empty queue counts as young as well: with
-    // 22 a new group would skip a message that comes between its request 14 and its request 30.
-    if min <= 0 && is_young {
+    if queue.is_none_or(|queue| is_young(services, queue)) {
         Ok(0)
     } else {
         Err(OffsetError::NotFound)
     }
+}
+
+/// Java asks whether message 0 of the queue is still in memory. An empty queue counts as young as
+/// well: with 22 a new group would skip a message that comes between its request 14 and its
+/// request 30.
+fn is_young<R: Rt>(services: &Services<R>, queue: QueueRef) -> bool {
+    let store = &services.shard.store;
+    if store.min_offset(queue).0 > 0 {
+        return false;
+    }
+    let stats = store.stats();
+    if store.max_offset(queue).0 == 0
+        || stats.appended - stats.start <= services.settings.young_log_bytes
+    {
+        return true;
+    }
+    let limits = ReadLimits {
+        count_max: 1,
+        bytes_max: 1,
+        scan_max: 1,
+    };
+    let read = store.read_tail(
+        queue,
+        QueueOffset(0),
+        limits,
+        &mut |_| true,
+        &mut Vec::new(),
+    );
+    !matches!(read, TailRead::NotInMemory)
 }
 
 /// `UPDATE_CONSUMER_OFFSET` (15).

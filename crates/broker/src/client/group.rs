@@ -124,7 +124,7 @@ impl Clients {
     ) -> Result<bool, ClientError> {
         member.last_heartbeat_us = services.shard.rt.monotonic_us();
         let name = data.group_name.clone();
-        let (is_new, is_changed, is_unknown) = {
+        let (notifies, publishes, is_unknown) = {
             let mut consumers = self.consumers.borrow_mut();
             let group = consumers
                 .entry(name.clone())
@@ -142,17 +142,19 @@ impl Clients {
             group.message_model = data.message_model;
             group.consume_from_where = data.consume_from_where;
             group.notifies = notifies;
-            let is_resubscribed = !without_subscriptions
-                && group.resubscribe(
-                    data.subscription_data_set
-                        .into_iter()
-                        .map(Subscription::new),
-                );
+            let mut resubscribed = Resubscribed::default();
+            if !without_subscriptions {
+                let newest = data.subscription_data_set.into_iter();
+                resubscribed = group.resubscribe(newest.map(Subscription::new));
+            }
             let is_unknown = without_subscriptions && group.subscriptions.is_empty();
-            (is_new, is_changed || is_resubscribed, is_unknown)
+            let notifies = is_new || is_changed || resubscribed.topics_changed;
+            (notifies, notifies || resubscribed.is_newer, is_unknown)
         };
-        if is_new || is_changed {
+        if publishes {
             self.publish(services, &name).await;
+        }
+        if notifies {
             self.notify(services, &name);
         }
         Ok(is_unknown)
@@ -282,30 +284,43 @@ impl Clients {
     }
 }
 
+/// What a heartbeat changed in a group's subscriptions.
+#[derive(Debug, Clone, Copy, Default)]
+struct Resubscribed {
+    /// A topic was added or dropped.
+    topics_changed: bool,
+    /// A subscription has a newer version.
+    is_newer: bool,
+}
+
 impl ConsumerGroup {
-    /// Replaces the subscriptions by those of the newest heartbeat; whether anything changed.
-    fn resubscribe(&mut self, newest: impl Iterator<Item = Subscription>) -> bool {
+    /// Replaces the subscriptions by those of the newest heartbeat.
+    fn resubscribe(&mut self, newest: impl Iterator<Item = Subscription>) -> Resubscribed {
         let newest: BTreeMap<String, Subscription> =
             newest.map(|s| (s.data.topic.clone(), s)).collect();
         let before = self.subscriptions.len();
         self.subscriptions
             .retain(|topic, _| newest.contains_key(topic));
-        let mut is_changed = self.subscriptions.len() != before;
+        let mut result = Resubscribed {
+            topics_changed: self.subscriptions.len() != before,
+            is_newer: false,
+        };
         for (topic, subscription) in newest {
             match self.subscriptions.get_mut(&topic) {
-                // Java ConsumerGroupInfo.updateSubscription: the larger version stays.
+                // Java ConsumerGroupInfo.updateSubscription: the larger version stays, and members
+                // are told of topics only. Clients raise the version at every rebalance: telling
+                // all members of that would make them rebalance again.
                 Some(known) if subscription.version > known.version => {
-                    is_changed |= known.data.sub_string != subscription.data.sub_string
-                        || known.version != subscription.version;
+                    result.is_newer = true;
                     *known = subscription;
                 }
                 Some(_) => {}
                 None => {
                     self.subscriptions.insert(topic, subscription);
-                    is_changed = true;
+                    result.topics_changed = true;
                 }
             }
         }
-        is_changed
+        result
     }
 }

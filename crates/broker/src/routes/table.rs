@@ -112,7 +112,7 @@ routes! {
         SendReplyMessageV2: "request and reply is not supported yet";
         PushReplyMessageToClient: "it is sent to clients or brokers, not by them";
         AddWritePermOfBroker: "a name server serves it";
-        DeleteExpiredCommitlog: "segments are freed by age and room by themselves";
+        DeleteExpiredCommitlog: "old segments are not removed yet";
         UpdateAndGetGroupForbidden: "not supported yet";
         CheckRocksdbCqWriteProgress: "there is no RocksDB";
         ExportRocksdbConfigToJson: "there is no RocksDB";
@@ -147,10 +147,10 @@ routes! {
         GetBrokerLiveInfoRequest: "controller mode is not supported";
         GetSyncStateDataRequest: "controller mode is not supported";
         RaftBrokerHeartBeatEventRequest: "controller mode is not supported";
-        UpdateColdDataFlowCtrConfig: "cold reads are kept apart by themselves";
-        RemoveColdDataFlowCtrConfig: "cold reads are kept apart by themselves";
-        GetColdDataFlowCtrInfo: "cold reads are kept apart by themselves";
-        SetCommitlogReadMode: "cold reads are kept apart by themselves";
+        UpdateColdDataFlowCtrConfig: "cold reads have buffers of their own and are not throttled";
+        RemoveColdDataFlowCtrConfig: "cold reads have buffers of their own and are not throttled";
+        GetColdDataFlowCtrInfo: "cold reads have buffers of their own and are not throttled";
+        SetCommitlogReadMode: "cold reads have buffers of their own and are not throttled";
         AuthCreateUser: "access control is not supported yet";
         AuthUpdateUser: "access control is not supported yet";
         AuthDeleteUser: "access control is not supported yet";

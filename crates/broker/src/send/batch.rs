@@ -2,7 +2,7 @@
 //!
 //! Each inner message becomes a stored message of its own, with consecutive offsets; the outer
 //! header gives topic, queue, times and hosts, and its properties are not added (as 5.x does).
-//! Invariant: the batch is read to its end before the first message is appended.
+//! Invariant: every message of the batch has been checked before the first is appended.
 
 use super::held::Held;
 use super::properties::{self, Scanned};
@@ -44,11 +44,25 @@ fn append_all<R: Rt>(
     }
     let inner = split(message.body).collect::<Result<Vec<BatchMessage<'_>>, _>>();
     let inner = inner.map_err(|error| SendError::Batch(error.to_string()))?;
+    for part in &inner {
+        with_fields(services, handle, message, queue_id, part, check)?;
+    }
     let mut first: Option<AppendReceipt> = None;
     let mut end = base::LogPosition(0);
     let mut ids = String::new();
     for part in &inner {
-        let receipt = append_one(services, handle, message, queue_id, part)?;
+        let receipt = with_fields(
+            services,
+            handle,
+            message,
+            queue_id,
+            part,
+            |fields, scanned| {
+                let queue = handle.queue(&services.shard, queue_id);
+                let tags = scanned.tags.map_or(0, tags_code);
+                Ok(services.shard.store.append(queue, fields, tags)?)
+            },
+        )?;
         if !ids.is_empty() {
             ids.push(',');
         }
@@ -63,16 +77,23 @@ fn append_all<R: Rt>(
     }
 }
 
-fn append_one<R: Rt>(
+fn check(fields: &MessageFields<'_>, scanned: &Scanned<'_>) -> Result<(), SendError> {
+    validate::check_kind(scanned)?;
+    validate::check_properties(fields)?;
+    Ok(())
+}
+
+/// Runs `act` on one inner message as it will be stored.
+fn with_fields<R: Rt, T>(
     services: &Services<R>,
     handle: &TopicHandle,
     message: &Incoming<'_>,
     queue_id: u32,
     part: &BatchMessage<'_>,
-) -> Result<AppendReceipt, SendError> {
+    act: impl FnOnce(&MessageFields<'_>, &Scanned<'_>) -> Result<T, SendError>,
+) -> Result<T, SendError> {
     let header = message.header;
     let scanned = Scanned::read(part.properties);
-    validate::check_kind(&scanned)?;
     let mut unique = [0; properties::UNIQUE_LEN];
     let added_key = properties::missing_key(&scanned, &services.shard.rt, &mut unique);
     let own = &services.send.own_properties;
@@ -89,8 +110,5 @@ fn append_one<R: Rt>(
         body: part.body,
         properties: &[scanned.before, scanned.after, added_key, own],
     };
-    validate::check_properties(&fields)?;
-    let queue = handle.queue(&services.shard, queue_id);
-    let tags = scanned.tags.map_or(0, tags_code);
-    Ok(services.shard.store.append(queue, &fields, tags)?)
+    act(&fields, &scanned)
 }
