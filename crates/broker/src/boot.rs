@@ -176,8 +176,10 @@ async fn listen<R: Rt>(services: &Rc<Services<R>>) -> Result<Vec<SocketAddr>, St
 /// Stops: name servers forget the broker, connections end, everything is written.
 async fn finish<R: Rt>(services: &Rc<Services<R>>) -> Result<(), String> {
     let shard = &services.shard;
+    let step = |done: &str| tracing::debug!(shard = %shard.id(), done, "stopping");
     if shard.id() == ShardId::CONTROL {
         services.registrar.unregister().await;
+        step("name servers were told");
     }
     services.stop.set();
     pull::release_all(services);
@@ -187,15 +189,18 @@ async fn finish<R: Rt>(services: &Rc<Services<R>>) -> Result<(), String> {
     }
     // Answers that were released above still want a turn to be written.
     shard.rt.sleep(STOP_STEP).await;
+    step("sends and pulls were answered");
     for conn in services.conns.all() {
         conn.close();
     }
     while services.conns.open.inside() > 0 && shard.rt.monotonic_us() < deadline_us {
         shard.rt.sleep(STOP_STEP).await;
     }
+    step("connections were closed");
     let written = shard.write_changes().map_err(|error| error.to_string());
     let closed = shard.store.close().await;
     let closed = closed.map_err(|error| format!("shard {}: {error}", shard.id()));
+    step("the store was closed");
     shard.lanes.close();
     written.and(closed)
 }
