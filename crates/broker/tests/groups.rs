@@ -33,6 +33,30 @@ fn news(client: &Client) -> Vec<String> {
 }
 
 #[test]
+fn a_newer_version_of_the_same_subscription_is_no_news() {
+    let mut cluster = Cluster::new(7, 3, |_| {});
+    cluster.start();
+    cluster.scene(|sim, address| async move {
+        let one = Client::connect(&sim, address).await;
+        let two = Client::connect(&sim, address).await;
+        one.heartbeat_of("c1", "g", "TopicTest", 1).await;
+        two.heartbeat_of("c2", "g", "TopicTest", 1).await;
+        let soon = Duration::from_millis(50);
+        sim.sleep(soon).await;
+        (news(&one), news(&two));
+        one.heartbeat_of("c1", "g", "TopicTest", 2).await;
+        sim.sleep(soon).await;
+        assert_eq!((news(&one).len(), news(&two).len()), (0, 0));
+        one.heartbeat_of("c1", "g", "Another", 3).await;
+        sim.sleep(soon).await;
+        assert_eq!(
+            (news(&one), news(&two)),
+            (vec!["g".to_owned()], vec!["g".to_owned()])
+        );
+    });
+}
+
+#[test]
 fn members_are_told_at_once_when_one_joins_or_leaves() {
     for shards in SHARDS {
         let mut cluster = Cluster::new(1, shards, |_| {});

@@ -238,6 +238,33 @@ fn a_batch_becomes_messages_with_consecutive_offsets() {
 }
 
 #[test]
+fn a_batch_with_one_bad_message_stores_none() {
+    let mut cluster = Cluster::new(10, 1, |_| {});
+    cluster.start();
+    cluster.client(|client| async move {
+        client.send("TopicTest", "0", b"before").await;
+        let too_long = format!("K\x01{}\x02", "v".repeat(32_700));
+        let mut batch = Vec::new();
+        for properties in ["TAGS\x01A\x02", "TAGS\x01A\x02", &*too_long] {
+            let message = remoting::message::batch::BatchMessage {
+                flag: 0,
+                body: b"one",
+                properties,
+            };
+            remoting::message::batch::append(&mut batch, message);
+        }
+        let mut fields = send_fields("TopicTest", "0", "");
+        fields.push(("m", "true"));
+        let sent = client
+            .ask(RequestCode::SendBatchMessage, &fields, &batch)
+            .await;
+        assert_eq!(sent.code, 13, "{sent:?}");
+        let pulled = client.pull("TopicTest", "0", 0, 0).await;
+        assert_eq!(bodies(&pulled), [b"before"]);
+    });
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_power_cut_under_sync_flush() {
     for shards in SHARDS {
         for seed in 0..10 {

@@ -393,8 +393,19 @@ impl Client {
 
     /// A heartbeat as a consumer of one topic.
     pub(crate) async fn heartbeat(&self, client_id: &str, group: &str, topic: &str) -> Frame {
+        self.heartbeat_of(client_id, group, topic, 1).await
+    }
+
+    /// The same with a version of its subscription.
+    pub(crate) async fn heartbeat_of(
+        &self,
+        client_id: &str,
+        group: &str,
+        topic: &str,
+        version: i64,
+    ) -> Frame {
         let body = format!(
-            r#"{{"clientID":"{client_id}","producerDataSet":[],"consumerDataSet":[{{"groupName":"{group}","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","unitMode":false,"subscriptionDataSet":[{{"topic":"{topic}","subString":"*","tagsSet":[],"codeSet":[],"subVersion":1,"expressionType":"TAG"}}]}}]}}"#
+            r#"{{"clientID":"{client_id}","producerDataSet":[],"consumerDataSet":[{{"groupName":"{group}","consumeType":"CONSUME_PASSIVELY","messageModel":"CLUSTERING","consumeFromWhere":"CONSUME_FROM_LAST_OFFSET","unitMode":false,"subscriptionDataSet":[{{"topic":"{topic}","subString":"*","tagsSet":[],"codeSet":[],"subVersion":{version},"expressionType":"TAG"}}]}}]}}"#
         );
         self.ask(RequestCode::HeartBeat, &[], body.as_bytes()).await
     }
