@@ -8,7 +8,7 @@ mod broker;
 mod store;
 mod sweep;
 
-pub use sweep::{Failure, Outcome, Report, Scene, run, run_scene, sweep};
+pub use sweep::{Failure, Outcome, Report, Scene, describe, run, run_scene, sweep};
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

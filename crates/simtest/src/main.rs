@@ -88,6 +88,7 @@ impl Arguments {
 
 /// Plays a seed twice and compares.
 fn replay(seed: u64) -> ExitCode {
+    println!("{}", simtest::describe(seed));
     let (first, second) = (simtest::run(seed), simtest::run(seed));
     if first != second {
         println!("{first:?}\n{second:?}\nthe two runs differ; seed: {seed}");

@@ -40,6 +40,12 @@ pub enum Scene {
     Broker,
 }
 
+/// What a seed draws, for people: settings, sizes, crashes and faults of every scene.
+pub fn describe(seed: u64) -> String {
+    let (store, broker) = (crate::store::describe(seed), crate::broker::describe(seed));
+    format!("store: {store}\nbroker: {broker}")
+}
+
 /// Plays one seed in every scene.
 pub fn run(seed: u64) -> Outcome {
     let store = run_scene(seed, Scene::Store)?;

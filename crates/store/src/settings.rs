@@ -164,6 +164,10 @@ impl Settings {
                 "zeroing step must be a multiple of the block alignment, at least two blocks",
             ),
             (
+                2 * self.zero_step_bytes <= self.zero_ahead_bytes,
+                "zeroing step must be at most half of what is zeroed ahead",
+            ),
+            (
                 self.shard.as_u16() < self.shard_count && self.writes_max > 0,
                 "shard must be below the shard count, and a write must be allowed",
             ),

@@ -536,7 +536,7 @@ impl<R: Rt> Inner<R> {
     }
 
     /// Zeroed room that is kept free before producers are held back, in bytes.
-    fn room_kept(&self) -> u64 {
+    pub(crate) fn room_kept(&self) -> u64 {
         let settings = &self.settings;
         // The longest record may leave as much of a segment's end unused.
         let wanted = 2 * (settings.record_len_max + settings.block_bytes) as u64;

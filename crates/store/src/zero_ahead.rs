@@ -78,7 +78,9 @@ impl<R: Rt> Inner<R> {
             .start
             .saturating_sub(log.sealed())
             .div_ceil(self.settings.segment_bytes);
-        last.zeroed_to < last.end || ahead < self.settings.segments_ahead.max(1) as u64
+        // Where segments are short, the room that producers wait for comes before the limit.
+        let is_needed = log.segments.frontier() < log.sealed() + self.room_kept();
+        last.zeroed_to < last.end || ahead < self.settings.segments_ahead.max(1) as u64 || is_needed
     }
 
     async fn disk_is_full(&self) {

@@ -45,6 +45,12 @@ const COMMIT_SLACK_MS: u64 = 2_000;
 /// Longest time until a broker serves, in virtual time.
 const START_MAX: Duration = Duration::from_mins(2);
 
+/// What a seed looks like, for people.
+pub(crate) fn describe(seed: u64) -> String {
+    let mut rng = Rng::for_subject(seed, "broker workload");
+    format!("{:#?}", Shape::draw(&mut rng))
+}
+
 /// Runs one seed. Panics with a sentence at the first violation.
 pub(crate) fn run(seed: u64) -> Summary {
     let mut rng = Rng::for_subject(seed, "broker workload");

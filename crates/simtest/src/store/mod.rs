@@ -40,6 +40,12 @@ struct Opened {
     recovered: Recovered,
 }
 
+/// What a seed looks like, for people.
+pub(crate) fn describe(seed: u64) -> String {
+    let mut rng = Rng::for_subject(seed, "store workload");
+    format!("{:#?}", Shape::draw(&mut rng))
+}
+
 /// Runs one seed. Panics with a sentence at the first violation.
 pub(crate) fn run(seed: u64) -> Summary {
     let mut rng = Rng::for_subject(seed, "store workload");
@@ -48,9 +54,6 @@ pub(crate) fn run(seed: u64) -> Summary {
     let host = world.host(shape.settings.shard_count);
     if shape.settings.block_align == 4_096 && rng.coin() {
         host.shape_disk(|disk| disk.alignment = 4_096);
-    }
-    if std::env::var_os("SIM_SHAPE").is_some() {
-        eprintln!("{shape:#?}");
     }
     let mut run = Run {
         world,

@@ -196,10 +196,7 @@ fn draw_settings(rng: &mut Rng) -> Settings {
         settings.async_flush_bytes = rng.skewed(4 << 10, 128 << 10);
         settings.async_gather_us = *rng.pick(&[0, 100, 1_000]);
         settings.index_file_pages = rng.between(1, 16) as u32;
-        let prepared = settings.segments_ahead as u64 * settings.segment_bytes;
         let holds = settings.unflushed_bytes_max >= settings.record_len_max
-            && settings.zero_ahead_bytes <= prepared
-            && 2 * settings.zero_step_bytes <= settings.zero_ahead_bytes
             && settings.zero_ahead_bytes >= 2 * settings.record_len_max as u64 + 2 * step;
         if holds && settings.check().is_ok() {
             return settings;

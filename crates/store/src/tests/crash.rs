@@ -219,3 +219,32 @@ fn blocks_of_an_older_generation_of_a_segment_do_not_count() {
     assert!(store.queues_present().is_empty());
     assert_eq!(recovered.report.end, LogPosition(512));
 }
+
+#[test]
+fn names_of_a_start_that_was_killed_are_durable_after_the_next_one() {
+    // One segment only: making another would sync the name of the first.
+    let settings = Settings {
+        segment_bytes: 4 << 20,
+        ..settings(FlushMode::Sync)
+    };
+    for case in 0..400 {
+        let (_world, host) = world(case);
+        let polls = case % 100;
+        host.crash_after(polls, Crash::Kill);
+        let started = settings.clone();
+        let first = host.try_block_on(0, |sim| crate::ShardStore::open(sim, started));
+        if host.spare() {
+            drop(first);
+            host.crash(Crash::Kill);
+        }
+        let (store, _) = open(&host, settings.clone());
+        host.block_on(0, |_| async move {
+            let end = append(&store, "T", &body(1, 100)).unwrap().end;
+            store.wait_acknowledged(end).await.unwrap();
+        });
+        host.crash(Crash::Power);
+        let (store, _) = open(&host, settings.clone());
+        let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+        assert_eq!(numbers, [1], "killed after {polls} polls, seed {case}");
+    }
+}

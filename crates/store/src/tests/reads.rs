@@ -6,6 +6,7 @@ use crate::testing::{
 };
 use crate::{Boundary, FlushMode, GetStatus, ReadLimits, TailRead};
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset, ShardId};
+use sim::Crash;
 
 #[test]
 fn the_status_of_a_read_is_that_of_java() {
@@ -232,4 +233,30 @@ fn a_physical_offset_finds_its_message_and_nothing_else() {
         let other = PhyOffset::new(ShardId::new(1), receipts[0].phy_offset.position());
         assert_eq!(store.read_message(other).await.unwrap(), None);
     });
+}
+
+#[test]
+fn a_small_message_after_an_oversized_one_is_found_by_its_physical_offset() {
+    let (_world, host) = world(6);
+    let settings = settings(FlushMode::Sync);
+    let block_bytes = settings.block_bytes;
+    let (store, _) = open(&host, settings.clone());
+    let receipts = host.block_on(0, move |_| async move {
+        // What the long one leaves of its last 512 bytes would hold the short one.
+        let long = append(&store, "T", &body(0, 3 * block_bytes + 200)).unwrap();
+        let short = append(&store, "T", &body(1, 16)).unwrap();
+        store.wait_acknowledged(short.end).await.unwrap();
+        [long, short]
+    });
+    host.crash(Crash::Power);
+    let (store, _) = open(&host, settings);
+    for receipt in receipts {
+        let store = store.clone();
+        let at = receipt.phy_offset;
+        let found = host.block_on(0, move |_| async move { store.read_message(at).await });
+        assert_eq!(
+            found.unwrap().map(|unit| unit.len()),
+            Some(receipt.encoded_len)
+        );
+    }
 }

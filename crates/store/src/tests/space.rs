@@ -129,3 +129,18 @@ fn a_directory_that_cannot_be_written_is_refused_with_its_path() {
     });
     assert!(error.to_string().contains("/store"), "{error}");
 }
+
+#[test]
+fn producers_never_wait_for_ever_where_segments_are_short() {
+    let (_world, host) = world(9);
+    let mut settings = settings(FlushMode::Sync);
+    settings.segment_bytes = 40 << 10;
+    settings.segments_ahead = 1;
+    let (store, _) = open(&host, settings);
+    let written = host.try_block_on(0, |_| async move {
+        for i in 0..200 {
+            append_waiting(&store, "T", &body(i, 1_000 + i as usize * 97 % 20_000)).await;
+        }
+    });
+    assert_eq!(written, Ok(()));
+}
