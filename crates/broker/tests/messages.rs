@@ -313,3 +313,67 @@ fn what_was_acknowledged_survives_a_power_cut_under_sync_flush() {
         }
     }
 }
+
+#[test]
+fn delayed_messages_survive_crashes_and_come_once() {
+    for shards in SHARDS {
+        for seed in 0..5 {
+            let mut cluster = Cluster::new(seed, shards, |settings| {
+                settings.store.flush = store::FlushMode::Sync;
+            });
+            cluster.start();
+            cluster.client(|client| async move {
+                for queue in ["0", "1", "2", "3"] {
+                    let fields = send_fields("TopicTest", queue, "DELAY\x012\x02");
+                    let sent = client
+                        .ask(RequestCode::SendMessageV2, &fields, b"late")
+                        .await;
+                    assert_eq!(sent.code, 0, "{sent:?}");
+                }
+                client.sim().sleep(Duration::from_secs(2)).await;
+            });
+            cluster.crash(Crash::Power);
+            cluster.start();
+            cluster.client(|client| async move {
+                for queue in ["0", "1", "2", "3"] {
+                    let late = client.pull("TopicTest", queue, 0, 10_000).await;
+                    assert_eq!(bodies(&late), [b"late"], "{late:?}");
+                }
+                client.sim().sleep(Duration::from_secs(1)).await;
+            });
+            cluster.crash(Crash::Power);
+            cluster.start();
+            cluster.client(|client| async move {
+                client.sim().sleep(Duration::from_secs(10)).await;
+                for queue in ["0", "1", "2", "3"] {
+                    let all = client.pull("TopicTest", queue, 0, 0).await;
+                    assert_eq!(bodies(&all), [b"late"], "{all:?}");
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_message_without_a_unique_key_gets_one() {
+    let mut cluster = Cluster::new(12, 1, |_| {});
+    cluster.start();
+    cluster.client(|client| async move {
+        for properties in ["", "TAGS\x01A", "TAGS\x01A\x02", "WAIT\x01true"] {
+            let fields = send_fields("TopicTest", "0", properties);
+            let sent = client.ask(RequestCode::SendMessageV2, &fields, b"x").await;
+            let pulled = client
+                .pull("TopicTest", "0", sent.number("queueOffset"), 0)
+                .await;
+            let read = |m: &remoting::message::StoredMessage<'_>| {
+                let get = |key| remoting::message::properties::get(m.properties, key);
+                (
+                    get("UNIQ_KEY").map(str::len),
+                    get("TAGS").map(str::to_owned),
+                )
+            };
+            let tag = properties.contains("TAGS").then(|| "A".to_owned());
+            assert_eq!(messages(&pulled, read), [(Some(32), tag)], "{properties:?}");
+        }
+    });
+}
