@@ -165,6 +165,11 @@ impl Model {
         self.damaged.is_empty()
     }
 
+    /// Log regions that were damaged, with their margins.
+    pub(crate) fn damaged_parts(&self) -> &[(u64, u64)] {
+        &self.damaged
+    }
+
     /// Notes damage done to stored bytes; messages within `margin` may be lost to it.
     pub(crate) fn damaged(&mut self, position: u64, margin: u64) {
         let region = (position.saturating_sub(margin), position + margin);

@@ -184,7 +184,11 @@ impl Run {
                 || self.model.borrow().may_be_missing(&key, offset);
             match found {
                 Ok(Some(unit)) => assert_eq!(unit, stored.unit, "read by physical offset"),
-                Ok(None) => assert!(missing, "{key:?} at {offset}: not found at {at:?}"),
+                Ok(None) => assert!(
+                    missing,
+                    "{key:?} at {offset}: not found at {at:?}, damage at {:?}",
+                    self.model.borrow().damaged_parts()
+                ),
                 Err(error) => panic!("read by physical offset: {error}"),
             }
         }
@@ -235,35 +239,59 @@ impl Run {
         });
     }
 
-    /// Flips a bit of something stored. In the log only below `told`.
+    /// Flips a bit of something stored: half of the time of what recovery will scan.
     pub(super) fn damage(&mut self, told: u64) {
-        let files = self.host.files();
-        let mine = format!("shard-{:03}", self.shape.settings.shard.as_u16());
-        let align = self.shape.settings.block_align as u64;
-        let files: Vec<_> = files
-            .iter()
-            .filter(|(path, _, durable)| path.to_string_lossy().contains(&mine) && *durable > align)
-            .collect();
-        if files.is_empty() || self.rots >= 2 || self.rng.one_in(3) {
+        if self.rots >= 2 || self.rng.one_in(4) {
             return;
         }
-        let (path, _, durable) = self.rng.pick(&files);
-        let mut position = self.rng.below(*durable);
-        if path.to_string_lossy().contains("commitlog") {
-            position = position.max(align);
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let start: u64 = name.parse().expect("segments are named by position");
-            if start + position >= told {
-                return;
-            }
-            let settings = &self.shape.settings;
-            let block = settings.block_bytes.max(settings.record_len_max + 200) as u64;
-            let margin = block.next_multiple_of(align) + align;
-            self.model.borrow_mut().damaged(start + position, margin);
+        let damaged = if self.rng.one_in(3) {
+            self.damage_derived()
+        } else {
+            self.damage_log(told)
+        };
+        self.rots += u64::from(damaged);
+    }
+
+    /// Damages the queue index or a checkpoint, of which nothing may be noticed but the time.
+    fn damage_derived(&mut self) -> bool {
+        let mine = format!("shard-{:03}", self.shape.settings.shard.as_u16());
+        let mut files = self.host.files();
+        files.retain(|(path, _, durable)| {
+            let path = path.to_string_lossy();
+            path.contains(&mine) && !path.contains("commitlog") && *durable > 0
+        });
+        if files.is_empty() {
+            return false;
         }
-        let mask = 1 << self.rng.below(8);
+        let (path, _, durable) = self.rng.pick(&files);
+        let (position, mask) = (self.rng.below(*durable), 1 << self.rng.below(8));
         assert!(self.host.rot(path, position, mask));
-        self.rots += 1;
+        true
+    }
+
+    /// Damages the log somewhere below `told`.
+    fn damage_log(&mut self, told: u64) -> bool {
+        let settings = &self.shape.settings;
+        let align = settings.block_align as u64;
+        let near = if self.rng.coin() { 8 << 10 } else { told };
+        let position = told.saturating_sub(1 + self.rng.below(near.max(1)));
+        let mine = format!("shard-{:03}/commitlog", settings.shard.as_u16());
+        let files = self.host.files();
+        let segment = files.iter().find_map(|(path, len, _)| {
+            let name = path.file_name()?.to_string_lossy();
+            let start: u64 = name.parse().ok()?;
+            let inside = start + align <= position && position < start + len;
+            (inside && path.to_string_lossy().contains(&mine)).then_some((path, start))
+        });
+        let Some((path, start)) = segment else {
+            return false;
+        };
+        let block = settings.block_bytes.max(settings.record_len_max + 200) as u64;
+        let margin = block.next_multiple_of(align) + align;
+        self.model.borrow_mut().damaged(position, margin);
+        let mask = 1 << self.rng.below(8);
+        assert!(self.host.rot(path, position - start, mask));
+        true
     }
 }
 
