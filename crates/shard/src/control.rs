@@ -8,7 +8,7 @@
 use crate::core::Shard;
 use crate::records::{self, kinds};
 use crate::table::ConfigTable;
-use base::ShardId;
+use base::{LogPosition, ShardId};
 use remoting::body::subscription_group::SubscriptionGroupConfig;
 use remoting::body::topic_config::{DataVersion, TopicConfig};
 use rt::sync::Event;
@@ -37,6 +37,8 @@ pub enum ControlError {
 /// The writer of topics and groups.
 pub struct Control<R: Rt> {
     shard: Rc<Shard<R>>,
+    /// End of the newest record of a change.
+    written_end: Cell<LogPosition>,
     wanted: Cell<u64>,
     published: Cell<u64>,
     is_publishing: Cell<bool>,
@@ -48,6 +50,7 @@ impl<R: Rt> Control<R> {
     pub fn new(shard: Rc<Shard<R>>) -> Rc<Self> {
         Rc::new(Self {
             shard,
+            written_end: Cell::default(),
             wanted: Cell::new(0),
             published: Cell::new(0),
             is_publishing: Cell::new(false),
@@ -75,28 +78,17 @@ impl<R: Rt> Control<R> {
         topics: Vec<TopicConfig>,
         groups: Vec<SubscriptionGroupConfig>,
     ) -> Result<(), ControlError> {
-        let log = |error: &dyn std::fmt::Display| ControlError::Log(error.to_string());
-        let mut end = None;
         for topic in topics {
             if self.topics().find(&topic.topic_name).is_none() {
-                let payload = self.set_topic(topic);
-                let appended = self.shard.append_record(kinds::TOPIC, &payload);
-                end = Some(appended.map_err(|error| log(&error))?);
+                self.set_topic(topic)?;
             }
         }
         for group in groups {
             if self.groups().find(&group.group_name).is_none() {
-                let payload = self.set_group(group);
-                let appended = self.shard.append_record(kinds::GROUP, &payload);
-                end = Some(appended.map_err(|error| log(&error))?);
+                self.set_group(group)?;
             }
         }
-        if let Some(end) = end {
-            let written = self.shard.store.wait_acknowledged(end).await;
-            written.map_err(|error| log(&error))?;
-        }
-        self.publish().await;
-        Ok(())
+        self.commit().await
     }
 
     /// Creates or replaces a topic. Done when its record is acknowledged by the log and every
@@ -108,8 +100,8 @@ impl<R: Rt> Control<R> {
         let table = self.topics();
         let name = config.topic_name.clone();
         check_room(&table, &name, "topics", self.shard.limits.topics_max)?;
-        let payload = self.set_topic(config);
-        self.commit(kinds::TOPIC, &payload).await
+        self.set_topic(config)?;
+        self.commit().await
     }
 
     /// Removes a topic; done as in [`Control::put_topic`].
@@ -120,10 +112,11 @@ impl<R: Rt> Control<R> {
         let table = self.topics();
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &Value::from(name));
+        self.append(kinds::TOPIC_REMOVED, &payload)?;
         self.shard
             .written_topics
             .replace(Arc::new(table.with(name, None, version)));
-        self.commit(kinds::TOPIC_REMOVED, &payload).await
+        self.commit().await
     }
 
     /// Creates or replaces a group; done as in [`Control::put_topic`].
@@ -137,8 +130,8 @@ impl<R: Rt> Control<R> {
         let table = self.groups();
         let name = config.group_name.clone();
         check_room(&table, &name, "groups", self.shard.limits.groups_max)?;
-        let payload = self.set_group(config);
-        self.commit(kinds::GROUP, &payload).await
+        self.set_group(config)?;
+        self.commit().await
     }
 
     /// Removes a group; done as in [`Control::put_topic`].
@@ -149,10 +142,11 @@ impl<R: Rt> Control<R> {
         let table = self.groups();
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &Value::from(name));
+        self.append(kinds::GROUP_REMOVED, &payload)?;
         self.shard
             .written_groups
             .replace(Arc::new(table.with(name, None, version)));
-        self.commit(kinds::GROUP_REMOVED, &payload).await
+        self.commit().await
     }
 
     /// Makes every shard see the present tables. Done when all have acknowledged.
@@ -169,24 +163,26 @@ impl<R: Rt> Control<R> {
         }
     }
 
-    fn set_topic(&self, config: TopicConfig) -> Vec<u8> {
+    fn set_topic(&self, config: TopicConfig) -> Result<(), ControlError> {
         let table = self.topics();
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &config);
+        self.append(kinds::TOPIC, &payload)?;
         let name = config.topic_name.clone();
         let changed = table.with(&name, Some(Arc::new(config)), version);
         self.shard.written_topics.replace(Arc::new(changed));
-        payload
+        Ok(())
     }
 
-    fn set_group(&self, config: SubscriptionGroupConfig) -> Vec<u8> {
+    fn set_group(&self, config: SubscriptionGroupConfig) -> Result<(), ControlError> {
         let table = self.groups();
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &config);
+        self.append(kinds::GROUP, &payload)?;
         let name = config.group_name.clone();
         let changed = table.with(&name, Some(Arc::new(config)), version);
         self.shard.written_groups.replace(Arc::new(changed));
-        payload
+        Ok(())
     }
 
     fn next_version(&self, current: &DataVersion) -> DataVersion {
@@ -196,13 +192,23 @@ impl<R: Rt> Control<R> {
         next
     }
 
-    async fn commit(self: &Rc<Self>, kind: u16, payload: &[u8]) -> Result<(), ControlError> {
-        let log = |error: &dyn std::fmt::Display| ControlError::Log(error.to_string());
+    /// Writes a change; the table is changed by the caller at once, and only when this succeeds.
+    fn append(&self, kind: u16, payload: &[u8]) -> Result<(), ControlError> {
         let end = self.shard.append_record(kind, payload);
-        let end = end.map_err(|error| log(&error))?;
+        let end = end.map_err(|error| ControlError::Log(error.to_string()))?;
+        self.written_end.set(end);
+        Ok(())
+    }
+
+    /// Waits for what was appended, then publishes it.
+    async fn commit(self: &Rc<Self>) -> Result<(), ControlError> {
         // The tables may have changed again while this waits: publication takes the newest.
-        let written = self.shard.store.wait_acknowledged(end).await;
-        written.map_err(|error| log(&error))?;
+        let written = self
+            .shard
+            .store
+            .wait_acknowledged(self.written_end.get())
+            .await;
+        written.map_err(|error| ControlError::Log(error.to_string()))?;
         self.publish().await;
         Ok(())
     }
@@ -211,6 +217,15 @@ impl<R: Rt> Control<R> {
         while self.published.get() < self.wanted.get() {
             let wanted = self.wanted.get();
             let (topics, groups) = (self.topics(), self.groups());
+            // A topic that a power cut may take back must not be used: messages that were
+            // acknowledged in it would be in a topic that nobody knows.
+            let written = self.shard.store.wait_acknowledged(self.written_end.get());
+            if let Err(error) = written.await {
+                tracing::warn!(%error, "topics and groups stay as they were published last");
+                self.published.set(wanted);
+                self.progress.notify();
+                continue;
+            }
             for index in 0..self.shard.rt.shard_count() {
                 let (topics, groups) = (Arc::clone(&topics), Arc::clone(&groups));
                 let adopt = move |shard: Rc<Shard<R>>| async move { shard.adopt(topics, groups) };

@@ -20,3 +20,13 @@ fn a_seed_gives_the_same_run_every_time() {
         }
     }
 }
+
+/// A broker published a topic before its record was durable: after a power cut, acknowledged
+/// messages were in a topic that nobody knew.
+#[test]
+fn a_topic_is_durable_before_a_message_in_it_is_acknowledged() {
+    for seed in [13_825, 14_110] {
+        let outcome = run_scene(seed, Scene::Broker);
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+}

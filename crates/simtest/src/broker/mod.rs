@@ -234,6 +234,7 @@ impl Shared {
             stop: Cell::new(false),
             crashes: Cell::new(0),
             working: Rc::default(),
+            last_empty: RefCell::default(),
         }
     }
 }

@@ -16,6 +16,8 @@ enum Sent {
     Open,
     /// Answered with this offset.
     Done(i64),
+    /// Answered with a code that promises that nothing happened.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -75,12 +77,22 @@ impl Model {
         self.at(&key, offset, uid);
     }
 
+    /// A send was shed before anything happened.
+    pub(crate) fn refused(&mut self, uid: u64) {
+        self.sends.get_mut(&uid).expect("it began").sent = Sent::Refused;
+    }
+
     /// A message was pulled, or is in the final dump.
     pub(crate) fn seen(&mut self, key: &Key, offset: i64, uid: u64) {
         let Some(send) = self.sends.get(&uid) else {
             panic!("phantom: nobody sent {uid}, found in {key:?} at {offset}");
         };
         assert_eq!(send.key, *key, "message {uid} is in another queue");
+        assert_ne!(
+            send.sent,
+            Sent::Refused,
+            "message {uid} was refused and is there"
+        );
         if let Sent::Done(acknowledged) = send.sent {
             assert_eq!(
                 acknowledged, offset,
@@ -214,6 +226,11 @@ mod tests {
             model.check_dump(&key(), 0, &[one, one]);
         }));
         assert!(objects(|model| model.seen(&key(), 0, 7)));
+        assert!(objects(|model| {
+            let one = model.begin_send(&key(), 1);
+            model.refused(one);
+            model.seen(&key(), 0, one);
+        }));
     }
 
     #[test]

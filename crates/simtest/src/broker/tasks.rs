@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     /// How often the broker crashed.
     pub(crate) crashes: Cell<u64>,
     pub(crate) working: Rc<Gate>,
+    /// Code and remark of the last pull that gave nothing.
+    pub(crate) last_empty: RefCell<String>,
 }
 
 /// Messages of one dump's pull.
@@ -106,6 +108,10 @@ async fn send(
         (code, Some((queue, offset)), _) if code == ResponseCode::Success as i32 => {
             let mut model = shared.model.borrow_mut();
             model.acknowledged(uid, queue, offset);
+        }
+        // A full lane sheds what comes, and promises that nothing happened.
+        (code, _, _) if code == ResponseCode::SystemBusy as i32 => {
+            shared.model.borrow_mut().refused(uid);
         }
         (code, _, remark) => {
             // The disk never fails here; only a slow one may leave it open.
@@ -253,6 +259,10 @@ fn check_pull(shared: &Shared, key: &Key, from: i64, answer: &Command<'_>) -> i6
         ResponseCode::SystemError as i32, // a queue that the topic does not have yet
     ];
     if empty.contains(&answer.code) {
+        let remark = answer.remark.as_deref().unwrap_or_default();
+        shared
+            .last_empty
+            .replace(format!("{} {remark}", answer.code));
         return from;
     }
     assert_eq!(
@@ -306,7 +316,8 @@ pub(crate) async fn dump(sim: Sim, address: SocketAddr, shared: Rc<Shared>) -> u
             let next = pull(&mut client, &shared, &key, from, DUMP_BATCH, 0)
                 .await
                 .expect("the broker runs");
-            assert!(next > from, "{key:?} at {from} of {max}: nothing");
+            let answer = shared.last_empty.borrow();
+            assert!(next > from, "{key:?} at {from} of {max}: nothing, {answer}");
             let model = shared.model.borrow();
             uids.extend((from..next).map(|offset| model.uid_at(&key, offset)));
         }
