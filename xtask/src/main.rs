@@ -43,6 +43,9 @@ enum Command {
         /// The first seed.
         #[arg(long, default_value_t = 0)]
         first: u64,
+        /// Threads; all cores when not given.
+        #[arg(long)]
+        jobs: Option<u64>,
         /// Replays one seed, with its trace.
         #[arg(long, conflicts_with_all = ["seeds", "first"])]
         seed: Option<u64>,
@@ -76,7 +79,12 @@ fn run(command: Command) -> Result<()> {
         Command::Test(options) => test::run(&options),
         Command::Tidy => tidy::run(),
         Command::Docs => write_docs(),
-        Command::Sim { seeds, first, seed } => test::simulate(seeds, first, seed),
+        Command::Sim {
+            seeds,
+            first,
+            jobs,
+            seed,
+        } => test::simulate(seeds, first, jobs, seed),
         Command::E2e { arguments } => {
             runtimes::require_all()?;
             test::build_release()?;

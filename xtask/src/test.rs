@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let lines = cargo(["test", "--workspace", "--no-fail-fast"]).run_and_read()?;
     let mut passed = count_passed(&lines);
     ensure!(passed > 0, "no unit test ran");
-    simulate(options.seeds, 0, None)?;
+    simulate(options.seeds, 0, None, None)?;
     passed += options.seeds;
     if !options.without_clients {
         build_release()?;
@@ -60,14 +60,20 @@ pub(crate) fn build_release() -> Result<()> {
     .run()
 }
 
-/// Runs the seeds, or replays one.
-pub(crate) fn simulate(seeds: u64, first: u64, seed: Option<u64>) -> Result<()> {
-    let mut arguments = vec!["run", "--quiet", "--package", "simtest", "--"];
-    let (seeds, first) = (seeds.to_string(), first.to_string());
-    let seed = seed.map(|seed| seed.to_string());
-    match &seed {
-        Some(seed) => arguments.extend(["--seed", seed]),
-        None => arguments.extend(["--seeds", &seeds, "--first", &first]),
+/// Runs the seeds, or replays one, in the profile that is made for it.
+pub(crate) fn simulate(seeds: u64, first: u64, jobs: Option<u64>, seed: Option<u64>) -> Result<()> {
+    let run = ["run", "--quiet", "--profile", "sim", "--package", "simtest"];
+    let mut arguments: Vec<String> = run.map(str::to_owned).into();
+    arguments.push("--".to_owned());
+    let mut add = |name: &str, value: u64| arguments.extend([name.to_owned(), value.to_string()]);
+    if let Some(jobs) = jobs {
+        add("--jobs", jobs);
+    }
+    if let Some(seed) = seed {
+        add("--seed", seed);
+    } else {
+        add("--seeds", seeds);
+        add("--first", first);
     }
     cargo(arguments).run()
 }

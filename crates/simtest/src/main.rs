@@ -9,6 +9,7 @@
 )]
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 fn main() -> ExitCode {
     match Arguments::parse(std::env::args().skip(1)) {
@@ -61,7 +62,13 @@ impl Arguments {
     }
 
     fn sweep(&self) -> ExitCode {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "how fast a sweep is, is real time"
+        )]
+        let started = Instant::now();
         let report = simtest::sweep(self.first, self.seeds, self.jobs, FAILURES_MAX);
+        let seconds = started.elapsed().as_secs_f64().max(0.001);
         let total = &report.total;
         println!(
             "{} seeds held: {} lives, {} crashes inside recovery, {} messages made, {} read back, \
@@ -74,6 +81,12 @@ impl Arguments {
             total.given_up,
             total.lost,
             total.virtual_ms / 1_000,
+        );
+        println!(
+            "{seconds:.1} s with {} jobs: {:.1} seeds/s, {:.0} x real time",
+            self.jobs,
+            report.held as f64 / seconds,
+            total.virtual_ms as f64 / 1_000.0 / seconds,
         );
         for failure in &report.failures {
             println!("\n{}\nfailing seed: {}", failure.sentence, failure.seed);

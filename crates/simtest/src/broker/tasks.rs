@@ -344,24 +344,34 @@ fn draw_form(rng: &mut Rng) -> SerializeType {
     *rng.pick(&[SerializeType::Json, SerializeType::RocketMq])
 }
 
+/// The body of a message: its number, then bytes that follow from it, eight at a time.
 fn body_of(uid: u64, len: usize) -> Vec<u8> {
-    let mut body = uid.to_be_bytes().to_vec();
+    let mut body = Vec::with_capacity(len.max(8) + 8);
+    body.extend_from_slice(&uid.to_be_bytes());
     let mut state = uid;
     while body.len() < len {
-        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-        body.push((state >> 56) as u8);
+        state = next_word(state);
+        body.extend_from_slice(&state.to_le_bytes());
     }
+    body.truncate(len.max(8));
     body
 }
 
 /// The number of a message, once its whole body is what the number says.
 fn uid_of(body: &[u8]) -> u64 {
-    let head = body.first_chunk().expect("a body of ours");
+    let (head, rest) = body.split_first_chunk().expect("a body of ours");
     let uid = u64::from_be_bytes(*head);
-    assert_eq!(
-        body,
-        body_of(uid, body.len()),
-        "wrong bytes in message {uid}"
-    );
+    let mut state = uid;
+    for part in rest.chunks(8) {
+        state = next_word(state);
+        let word = state.to_le_bytes();
+        assert_eq!(part, &word[..part.len()], "wrong bytes in message {uid}");
+    }
     uid
+}
+
+fn next_word(state: u64) -> u64 {
+    (state ^ 0x2545_f491_4f6c_dd1d)
+        .wrapping_mul(0x5851_f42d_4c95_7f2d)
+        .rotate_left(23)
 }

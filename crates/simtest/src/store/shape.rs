@@ -55,7 +55,7 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// Half of the seeds live shortly and often: small blocks, many on their way at once, so
+    /// Three of four seeds live shortly and often: small blocks, many on their way at once, so
     /// that what one life leaves behind meets the next.
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let settings = draw_settings(rng);
@@ -72,7 +72,7 @@ impl Shape {
             Trouble::Lying,
         ]);
         let may_delete = !matches!(trouble, Trouble::Rot | Trouble::Lying);
-        let short = rng.coin();
+        let short = !rng.one_in(4);
         let mut settings = settings;
         if short {
             settings.block_bytes = settings.block_align * rng.between(1, 2) as usize;
