@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed test is a panic")]
 
 mod commands;
+mod fixtures;
 mod refusals;
 mod running;
 mod support;
