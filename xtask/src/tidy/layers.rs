@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Rows from the ground up. A crate may use any crate of a lower row.
 const LAYERS: &[&[&str]] = &[
     &["base", "macros"],
-    &["remoting", "config"],
+    &["remoting", "config", "filter"],
     &["rt"],
     &["rt-glommio", "sim"],
     &["store"],
