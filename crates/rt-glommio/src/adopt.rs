@@ -1,4 +1,4 @@
-//! The only unsafe code: giving glommio a listening socket that we made ourselves.
+//! Unsafe code, with `map` the only one: giving glommio a listening socket that we made ourselves.
 //!
 //! glommio's own `bind` sets `SO_REUSEPORT` but not `SO_REUSEADDR`, fixes the backlog at 1,024 and
 //! keeps its descriptor to itself, so that a waiting accept could never be ended.

@@ -6,6 +6,7 @@
 
 use crate::buf::GlommioBuf;
 use crate::error::plain;
+use crate::map::GlommioMap;
 use crate::once::shielded;
 use crate::probe;
 use glommio::io::{DmaFile, OpenOptions};
@@ -84,6 +85,7 @@ impl Probed {
 impl Disk for GlommioDisk {
     type File = GlommioFile;
     type Buf = GlommioBuf;
+    type Map = GlommioMap;
 
     fn alloc(&self, len: usize) -> GlommioBuf {
         GlommioBuf::zeroed(len)
@@ -186,6 +188,11 @@ impl Disk for GlommioDisk {
         .await
     }
 
+    async fn map_shared(&self, path: &Path, len: usize) -> io::Result<GlommioMap> {
+        let path = path.to_owned();
+        blocking(move || GlommioMap::open(&path, len)).await
+    }
+
     async fn space(&self, path: &Path) -> io::Result<Space> {
         let path = path.to_owned();
         blocking(move || {
@@ -279,7 +286,7 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 
 /// Runs `work` on a blocking thread. A panic there would leave glommio's caller waiting for ever,
 /// so it is caught and becomes an error.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let caught = move || catch_unwind(AssertUnwindSafe(work));

@@ -3,7 +3,7 @@
 //! [`run`] starts the shards and hands each a [`Glommio`] (its `rt::Rt`), its ends of the mesh, and
 //! the means to say "ready" and to learn of "stop". Everything that glommio 0.9 does in a
 //! surprising way is met here, beside the code that meets it, so that nothing above needs to know.
-//! Invariant: no `RocketMQ` logic here, and unsafe code only in `adopt.rs`.
+//! Invariant: no `RocketMQ` logic here, and unsafe code only in `adopt.rs` and `map.rs`.
 
 mod adopt;
 mod buf;
@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod executor;
 mod life;
+mod map;
 mod mesh;
 mod net;
 mod once;
@@ -28,6 +29,7 @@ pub use engine::Glommio;
 pub use error::{ShardError, StartError};
 pub use executor::{Options, Running, run};
 pub use life::{Ready, StopHandle, StopSignal};
+pub use map::GlommioMap;
 pub use mesh::GlommioMesh;
 pub use net::{GlommioListener, GlommioNet, GlommioRead, GlommioStream, GlommioWrite};
 pub use placement::{allowed_cpus, place};

@@ -10,9 +10,9 @@ mod net;
 mod tasks;
 
 pub use disk::{
-    a_file_is_cut_and_extended, disk, names_are_listed_renamed_and_removed,
-    opening_follows_the_mode, room_is_reported, small_files_are_replaced_whole,
-    writes_may_overlap_in_time, written_bytes_read_back,
+    a_file_is_cut_and_extended, a_shared_map_keeps_every_store, disk,
+    names_are_listed_renamed_and_removed, opening_follows_the_mode, room_is_reported,
+    small_files_are_replaced_whole, writes_may_overlap_in_time, written_bytes_read_back,
 };
 pub use mesh::mesh_keeps_order;
 pub use net::{

@@ -58,6 +58,8 @@ pub trait Disk: Clone + 'static {
     type File: File<Buf = Self::Buf>;
     /// A buffer for direct I/O.
     type Buf: IoBuf;
+    /// A file in memory that outlives the process.
+    type Map: SharedMap;
 
     /// A zeroed buffer of `len` bytes, aligned for every file of this disk.
     fn alloc(&self, len: usize) -> Self::Buf;
@@ -79,6 +81,9 @@ pub trait Disk: Clone + 'static {
     /// Replaces a small file: written beside, synced, renamed, directory synced. After a crash
     /// the old or the new content is there, whole.
     async fn write_atomic(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Maps a file of `len` bytes, which is made, cut or extended with zeros to that length. Its room
+    /// is claimed, so that a store never finds the file system full; what it holds stays.
+    async fn map_shared(&self, path: &Path, len: usize) -> io::Result<Self::Map>;
     /// Room on the file system of `path`.
     async fn space(&self, path: &Path) -> io::Result<Space>;
 }
@@ -106,4 +111,31 @@ pub trait File: 'static {
     async fn truncate(&self, len: u64) -> io::Result<()>;
     /// Closes the file; a failure here loses nothing that was synced.
     async fn close(self) -> io::Result<()>;
+}
+
+/// A mapped file. A store is a plain copy in memory: no system call, nothing to wait for. When the
+/// process is killed at any instant, the file holds every store before that instant and none after.
+/// After a power cut each page is as it was at some earlier moment, or a mixture of such moments,
+/// unless a [`SharedMap::sync`] covered it.
+pub trait SharedMap: 'static {
+    /// Length of the file, in bytes.
+    fn size(&self) -> usize;
+    /// Copies `bytes` to `at`.
+    ///
+    /// # Panics
+    /// When they do not fit in the file.
+    fn store(&self, at: usize, bytes: &[u8]);
+    /// Stores a little-endian word at `at`, a multiple of 8, in one piece. Whoever finds it in the
+    /// file after a kill finds everything that was stored before it.
+    ///
+    /// # Panics
+    /// When it does not fit in the file, or is not aligned.
+    fn store_word(&self, at: usize, word: u64);
+    /// The bytes at `at`.
+    ///
+    /// # Panics
+    /// When they reach beyond the file.
+    fn load(&self, at: usize, len: usize) -> Vec<u8>;
+    /// Makes everything that was stored durable.
+    async fn sync(&self) -> io::Result<()>;
 }

@@ -16,7 +16,7 @@ mod mesh;
 mod net;
 pub mod sync;
 
-pub use disk::{DirEntry, Disk, File, IoBuf, OpenMode, Space};
+pub use disk::{DirEntry, Disk, File, IoBuf, OpenMode, SharedMap, Space};
 pub use mesh::{Lane, Mesh};
 pub use net::{Listener, Net, ReadHalf, Stream, WriteHalf};
 

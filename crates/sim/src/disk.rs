@@ -7,7 +7,7 @@
 use crate::faults::{DiskOp, Fault};
 use crate::file_system::{FileSystem, InodeId, eio};
 use crate::world::Life;
-use rt::{DirEntry, Disk, File, IoBuf, OpenMode, Space};
+use rt::{DirEntry, Disk, File, IoBuf, OpenMode, SharedMap, Space};
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -107,6 +107,7 @@ impl SimDisk {
 impl Disk for SimDisk {
     type File = SimFile;
     type Buf = SimBuf;
+    type Map = SimMap;
 
     fn alloc(&self, len: usize) -> SimBuf {
         SimBuf {
@@ -173,6 +174,15 @@ impl Disk for SimDisk {
         file.close().await?;
         self.rename(&beside, path).await?;
         self.sync_dir(path.parent().unwrap_or(Path::new("/"))).await
+    }
+
+    async fn map_shared(&self, path: &Path, len: usize) -> Result<SimMap> {
+        let owned = path.to_owned();
+        let id = self
+            .meta(path, move |files| files.open_map(&owned, len as u64))
+            .await?;
+        let file = self.handle(id, path, OpenMode::ReadWrite);
+        Ok(SimMap { file, len })
     }
 
     async fn space(&self, path: &Path) -> Result<Space> {
@@ -260,6 +270,48 @@ impl File for SimFile {
 
     async fn close(self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// A mapped file of the simulation. Stores take no time; those of an earlier life do nothing.
+pub struct SimMap {
+    file: SimFile,
+    len: usize,
+}
+
+impl SharedMap for SimMap {
+    fn size(&self) -> usize {
+        self.len
+    }
+
+    fn store(&self, at: usize, bytes: &[u8]) {
+        assert!(at <= self.len && bytes.len() <= self.len - at);
+        if self.file.disk.life.is_current() {
+            self.file.disk.files.store(self.file.id, at, bytes);
+        }
+    }
+
+    fn store_word(&self, at: usize, word: u64) {
+        assert!(at.is_multiple_of(8), "a word is aligned");
+        self.store(at, &word.to_le_bytes());
+    }
+
+    fn load(&self, at: usize, len: usize) -> Vec<u8> {
+        assert!(at <= self.len && len <= self.len - at);
+        let read = self.file.disk.files.read(self.file.id, at as u64, len);
+        read.unwrap_or_default()
+    }
+
+    async fn sync(&self) -> Result<()> {
+        let file = &self.file;
+        let (pages, mark) = file.disk.files.mapped(file.id)?;
+        let id = file.id;
+        file.disk
+            .perform(DiskOp::Sync, &file.path, move |files, fault| {
+                fail_on(fault)?;
+                files.finish_map_sync(id, &pages, mark)
+            })
+            .await
     }
 }
 

@@ -72,6 +72,8 @@ struct State {
     durable: Names,
     journal: Vec<(u64, NameChange)>,
     next_change: u64,
+    /// How many more stores into maps the process lives to make; no end when none.
+    stores_left: Option<u64>,
 }
 
 pub(crate) struct FileSystem(RefCell<State>);
@@ -95,6 +97,7 @@ impl FileSystem {
             durable: Names::new(),
             journal: Vec::new(),
             next_change: 1,
+            stores_left: None,
         }))
     }
 
@@ -388,9 +391,61 @@ impl FileSystem {
         Ok(())
     }
 
+    /// Makes a file of exactly `len` bytes for a map, and opens it.
+    pub(crate) fn open_map(&self, path: &Path, len: u64) -> Result<InodeId> {
+        let present = self.0.borrow().live.contains_key(path);
+        let mode = if present {
+            OpenMode::ReadWrite
+        } else {
+            OpenMode::CreateNew
+        };
+        let id = self.open(path, mode)?;
+        let sized = self.size(id)? == len || self.truncate(id, len).is_ok();
+        if !sized {
+            self.close(id);
+            return Err(Error::from(ErrorKind::StorageFull));
+        }
+        Ok(id)
+    }
+
+    /// A store through a map.
+    pub(crate) fn store(&self, id: InodeId, at: usize, bytes: &[u8]) {
+        let state = &mut *self.0.borrow_mut();
+        if let Some(left) = &mut state.stores_left {
+            if *left == 0 {
+                return;
+            }
+            *left -= 1;
+        }
+        let mut rng = state.rng.clone();
+        if let Ok(inode) = state.inode(id) {
+            inode.store(at, bytes, &mut rng);
+        }
+        state.rng = rng;
+    }
+
+    /// From now on the process dies between two stores: only so many more are made.
+    pub(crate) fn limit_stores(&self, left: u64) {
+        self.0.borrow_mut().stores_left = Some(left);
+    }
+
+    pub(crate) fn mapped(&self, id: InodeId) -> Result<(Vec<usize>, u64)> {
+        let state = &mut *self.0.borrow_mut();
+        let inode = state.inode(id)?;
+        Ok((inode.mapped(), inode.watermark()))
+    }
+
+    pub(crate) fn finish_map_sync(&self, id: InodeId, pages: &[usize], mark: u64) -> Result<()> {
+        self.0
+            .borrow_mut()
+            .inode(id)
+            .map(|inode| inode.finish_map_sync(pages, mark))
+    }
+
     /// The power goes: names and bytes fall back to what is durable and a drawn part of the rest.
     pub(crate) fn cut_power(&self) {
         let state = &mut *self.0.borrow_mut();
+        state.stores_left = None;
         let kept = state.rng.index(state.journal.len() + 1);
         for (_, change) in state.journal.drain(..).take(kept) {
             change.apply(&mut state.durable);
@@ -407,6 +462,7 @@ impl FileSystem {
     /// The process is killed: the kernel keeps every completed change.
     pub(crate) fn kill(&self) {
         let state = &mut *self.0.borrow_mut();
+        state.stores_left = None;
         let mut rng = state.rng.clone();
         for inode in state.inodes.values_mut() {
             inode.kill(&mut rng);

@@ -6,6 +6,7 @@
 //! or kept as a whole, and a kept length over a lost sector reads as zeros.
 
 use crate::seed::Rng;
+use std::collections::BTreeSet;
 
 /// What a device writes or loses as a whole, in bytes.
 pub(crate) const SECTOR: usize = 512;
@@ -30,7 +31,12 @@ pub(crate) struct Inode {
     pub(crate) reserved: u64,
     /// Open handles.
     pub(crate) handles: usize,
+    /// Pages that were stored to through a map since they last reached the disk.
+    mapped: BTreeSet<usize>,
 }
+
+/// The unit in which the kernel writes mapped files back, in bytes.
+const PAGE: usize = 4_096;
 
 /// Which sectors of unsynced writes a power cut keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +125,53 @@ impl Inode {
         settle(&mut self.durable, changes, rng);
     }
 
+    /// A store through a map: reads see it at once, and the kernel writes its pages back when it
+    /// likes.
+    pub(crate) fn store(&mut self, at: usize, bytes: &[u8], rng: &mut Rng) {
+        assert!(
+            at + bytes.len() <= self.live.len(),
+            "a store lies in the map"
+        );
+        if bytes.is_empty() {
+            return;
+        }
+        let pages = at / PAGE..=(at + bytes.len() - 1) / PAGE;
+        if rng.one_in(64) {
+            pages
+                .clone()
+                .for_each(|page| self.write_page_back(page, |_| true));
+        }
+        self.live[at..at + bytes.len()].copy_from_slice(bytes);
+        self.mapped.extend(pages);
+    }
+
+    /// Pages that a sync of the map that starts now covers.
+    pub(crate) fn mapped(&self) -> Vec<usize> {
+        self.mapped.iter().copied().collect()
+    }
+
+    /// A sync of the map ended well.
+    pub(crate) fn finish_map_sync(&mut self, pages: &[usize], watermark: u64) {
+        self.finish_sync(watermark);
+        for page in pages {
+            self.write_page_back(*page, |_| true);
+            self.mapped.remove(page);
+        }
+    }
+
+    /// Copies the sectors of a page that `keeps` says to the disk, as far as the file is long there.
+    fn write_page_back(&mut self, page: usize, mut keeps: impl FnMut(usize) -> bool) {
+        for sector in page * PAGE / SECTOR..(page + 1) * PAGE / SECTOR {
+            let start = sector * SECTOR;
+            let end = (start + SECTOR)
+                .min(self.live.len())
+                .min(self.durable.len());
+            if start < end && keeps(sector) {
+                self.durable[start..end].copy_from_slice(&self.live[start..end]);
+            }
+        }
+    }
+
     /// A power cut: keeps a drawn part of what was not durable.
     pub(crate) fn cut_power(&mut self, rng: &mut Rng) {
         let mut changes = std::mem::take(&mut self.pending);
@@ -127,6 +180,13 @@ impl Inode {
         }
         let changes = changes.into_iter().map(|(_, change)| change).collect();
         settle(&mut self.durable, changes, rng);
+        for page in std::mem::take(&mut self.mapped) {
+            match rng.below(3) {
+                0 => {}
+                1 => self.write_page_back(page, |_| true),
+                _ => self.write_page_back(page, |_| rng.coin()),
+            }
+        }
         self.live.clone_from(&self.durable);
         self.reserved = self.reserved.min(self.live.len() as u64);
         self.handles = 0;

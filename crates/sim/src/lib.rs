@@ -17,7 +17,7 @@ mod network;
 mod seed;
 mod world;
 
-pub use disk::{SimBuf, SimDisk, SimFile};
+pub use disk::{SimBuf, SimDisk, SimFile, SimMap};
 pub use faults::{DiskOp, Fault, Rule};
 pub use file_system::DiskShape;
 pub use mesh::SimMesh;

@@ -293,6 +293,12 @@ impl Host {
         self.core.planned_crash.take().is_some()
     }
 
+    /// Lets this life make only so many more stores into mapped files; those after them are lost. For
+    /// tests of a kill between two stores: the crash is to come before any task runs again.
+    pub fn limit_stores(&self, left: u64) {
+        self.host.files.limit_stores(left);
+    }
+
     /// Which life this is, from 1.
     pub fn lives(&self) -> u64 {
         self.host.life.get()

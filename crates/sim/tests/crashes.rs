@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "shared steps of the tests below")]
 
-use rt::{Class, Disk, File, IoBuf, Net, OpenMode, ReadHalf, Rt, Stream, WriteHalf};
+use rt::{Class, Disk, File, IoBuf, Net, OpenMode, ReadHalf, Rt, SharedMap, Stream, WriteHalf};
 use sim::{Crash, DiskOp, Fault, Host, Rule, Sim, Stop, World};
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -340,4 +340,73 @@ fn a_seed_replays_with_the_same_trace_and_another_has_another() {
     };
     assert_eq!(trace(5), trace(5));
     assert_ne!(trace(5).0, trace(6).0);
+}
+
+const MAP_LEN: usize = 2 * 4_096;
+
+/// A mapped file of two pages, all of it 1 and durable, then stored full of 2.
+async fn store_over_a_synced_map(sim: &Sim) -> sim::SimMap {
+    let disk = sim.disk();
+    disk.create_dir_all(Path::new("/data")).await.unwrap();
+    let map = disk.map_shared(Path::new(LOG), MAP_LEN).await.unwrap();
+    map.store(0, &[1; MAP_LEN]);
+    map.sync().await.unwrap();
+    disk.sync_dir(Path::new("/data")).await.unwrap();
+    map.store(0, &[2; MAP_LEN]);
+    map
+}
+
+#[test]
+fn a_killed_process_leaves_every_store_of_its_maps_and_none_after_its_end() {
+    for left in [0, 1, 5_000, u64::MAX] {
+        let world = World::new(left);
+        let host = world.host(1);
+        let map = host.block_on(0, |sim| async move { store_over_a_synced_map(&sim).await });
+        host.limit_stores(left);
+        map.store(7, &[3]);
+        map.store(8, &[4]);
+        host.crash(Crash::Kill);
+        map.store(9, &[5]);
+        let log = log_of(&host);
+        let expected: [u8; 3] = match left {
+            0 => [2, 2, 2],
+            1 => [3, 2, 2],
+            _ => [3, 4, 2],
+        };
+        assert_eq!(log[7..10], expected, "{left} stores left");
+        assert!(log[10..].iter().all(|byte| *byte == 2));
+    }
+}
+
+#[test]
+fn a_power_cut_leaves_each_mapped_page_old_new_or_torn() {
+    let seen = outcomes(|_, host| {
+        host.block_on(
+            0,
+            |sim| async move { drop(store_over_a_synced_map(&sim).await) },
+        );
+        host.crash(Crash::Power);
+        let log = log_of(host);
+        assert_eq!(log.len(), MAP_LEN);
+        let page = &log[..4_096];
+        match (page.contains(&1), page.contains(&2)) {
+            (true, false) => 0,
+            (false, true) => 1,
+            _ => 2,
+        }
+    });
+    assert!(seen[..3].iter().all(|count| *count > 20), "{seen:?}");
+}
+
+#[test]
+fn what_a_sync_of_a_map_covered_survives_every_power_cut() {
+    outcomes(|_, host| {
+        host.block_on(0, |sim| async move {
+            let map = store_over_a_synced_map(&sim).await;
+            map.sync().await.unwrap();
+        });
+        host.crash(Crash::Power);
+        assert!(log_of(host).iter().all(|byte| *byte == 2));
+        0
+    });
 }

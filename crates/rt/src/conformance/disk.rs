@@ -4,7 +4,7 @@
 //! since a running machine cannot tell; the simulation's crash tests do.
 
 use super::{fill, kind, ok};
-use crate::{Class, Disk, File, IoBuf, OpenMode, Rt, sync};
+use crate::{Class, Disk, File, IoBuf, OpenMode, Rt, SharedMap, sync};
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -19,6 +19,7 @@ pub async fn disk<R: Rt>(rt: &R, dir: &Path) {
     a_file_is_cut_and_extended(rt, &dir.join("length")).await;
     names_are_listed_renamed_and_removed(rt, &dir.join("names")).await;
     small_files_are_replaced_whole(rt, &dir.join("small")).await;
+    a_shared_map_keeps_every_store(rt, &dir.join("map")).await;
     room_is_reported(rt, dir).await;
 }
 
@@ -226,4 +227,42 @@ pub async fn small_files_are_replaced_whole<R: Rt>(rt: &R, dir: &Path) {
 pub async fn room_is_reported<R: Rt>(rt: &R, dir: &Path) {
     let space = ok(rt.disk().space(dir).await, "space");
     assert!(space.total > 0 && space.available <= space.total);
+}
+
+/// A mapped file holds what was stored as soon as it is stored, is found again under its name, and
+/// changes its length without losing what fits.
+pub async fn a_shared_map_keeps_every_store<R: Rt>(rt: &R, dir: &Path) {
+    let disk = rt.disk();
+    ok(disk.create_dir_all(dir).await, "create_dir_all");
+    let path = dir.join("ring");
+    let len = 3 * 4_096;
+    let map = ok(disk.map_shared(&path, len).await, "map");
+    assert_eq!(map.size(), len);
+    assert_eq!(map.load(0, len), vec![0; len], "a new file is zeros");
+    let mut expected = vec![0; len];
+    fill(&mut expected[5_000..9_001], 7);
+    map.store(5_000, &expected[5_000..9_001]);
+    expected[16..24].copy_from_slice(&0x0102_0304_0506_0708_u64.to_le_bytes());
+    map.store_word(16, 0x0102_0304_0506_0708);
+    map.store(len, &[]);
+    assert_eq!(map.load(0, len), expected);
+    let seen = ok(disk.read_small(&path, len).await, "read_small");
+    assert_eq!(seen, expected, "others see a store at once");
+    drop(map);
+
+    let map = ok(disk.map_shared(&path, len).await, "map again");
+    assert_eq!(map.load(0, len), expected, "what was stored stays");
+    map.store(len - 1, &[9]);
+    expected[len - 1] = 9;
+    ok(map.sync().await, "sync");
+    drop(map);
+    let map = ok(disk.map_shared(&path, 4 * 4_096).await, "map longer");
+    assert_eq!(map.load(0, len), expected);
+    assert_eq!(map.load(len, 4_096), vec![0; 4_096], "it grows with zeros");
+    drop(map);
+    let map = ok(disk.map_shared(&path, 8_192).await, "map shorter");
+    assert_eq!(map.load(0, 8_192), &expected[..8_192]);
+    drop(map);
+    let names = ok(disk.list(dir).await, "list");
+    assert_eq!((names.len(), names[0].len), (1, 8_192));
 }
