@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// Rows from the ground up. A crate may use any crate of a lower row.
 const LAYERS: &[&[&str]] = &[
-    &["base", "macros"],
+    &["base", "macros", "faultfs"],
     &["remoting", "config", "filter"],
     &["rt"],
     &["rt-glommio", "sim"],
@@ -27,6 +27,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("glommio", &["rt-glommio"]),
     ("tokio", &["namesrv", "ringmq", "bench-harness", "e2e"]),
     ("openssl", &[]),
+    ("fuser", &["faultfs"]),
 ];
 
 /// Crates of ours that only some others may name in a normal dependency.
@@ -34,6 +35,7 @@ const INNER_DOORS: &[(&str, &[&str])] = &[
     ("rt-glommio", &["ringmq"]),
     ("sim", &["simtest"]),
     ("simtest", &[]),
+    ("faultfs", &["torture"]),
 ];
 
 const LICENCES: &[&str] = &[
