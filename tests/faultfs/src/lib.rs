@@ -41,6 +41,7 @@ mod io;
 mod mount;
 mod nodes;
 mod process;
+pub mod replay;
 mod rules;
 mod space;
 pub mod trace;
