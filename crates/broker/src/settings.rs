@@ -70,6 +70,8 @@ pub struct BrokerSettings {
     pub sync_flush_timeout_ms: u64,
     /// `longPollingEnable`.
     pub holds_pulls: bool,
+    /// Whether consumers may filter by properties, with SQL92.
+    pub filters_by_properties: bool,
     /// `shortPollingTimeMills`.
     pub short_polling_ms: u64,
     /// `maxTransferCountOnMessageInMemory`.
@@ -174,6 +176,7 @@ impl BrokerSettings {
             body_len_max: 4 << 20,
             sync_flush_timeout_ms: 5_000,
             holds_pulls: true,
+            filters_by_properties: false,
             short_polling_ms: 1_000,
             transfer_count_max: 32,
             transfer_bytes_max: 256 << 10,

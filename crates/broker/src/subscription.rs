@@ -4,10 +4,13 @@
 //! their shard. Invariant: a published subscription never changes. Java: `SubscriptionData`,
 //! `FilterAPI`.
 
+use filter::{CompileError, Filter};
 use remoting::body::heartbeat::SubscriptionData;
-use remoting::message::tags_code;
+use remoting::message::{decode_message, properties, tags_code};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::Accept;
 
 /// Everything that a group subscribes to.
 #[derive(Debug, Default)]
@@ -20,10 +23,20 @@ pub(crate) struct GroupSubscriptions {
 /// One topic of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Subscription {
-    pub(crate) filter: TagFilter,
+    /// An expression that cannot be compiled leaves the reason.
+    pub(crate) filter: Result<MessageFilter, FilterError>,
     pub(crate) version: i64,
     /// As the client sent it, for tools and for comparison.
     pub(crate) data: SubscriptionData,
+}
+
+/// Which messages pass.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum MessageFilter {
+    /// By their tag.
+    Tags(TagFilter),
+    /// By their properties, with an SQL92 expression.
+    Properties(Arc<Filter>),
 }
 
 /// Which messages pass, by the hash of their tag.
@@ -67,30 +80,81 @@ impl TagFilter {
 #[error("subString split error")]
 pub(crate) struct ExpressionError;
 
-/// Whether an expression type means tags; the other one is SQL92.
-pub(crate) fn is_tag_type(expression_type: Option<&str>) -> bool {
+/// Why an expression is no filter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FilterError {
+    #[error(transparent)]
+    Tags(#[from] ExpressionError),
+    #[error(transparent)]
+    Sql(#[from] CompileError),
+    #[error("The broker does not support consumer to filter message by {0}")]
+    Kind(String),
+}
+
+/// Whether an expression type means tags.
+fn is_tag_type(expression_type: Option<&str>) -> bool {
     // C++ clients send none, which means TAG.
     expression_type.is_none_or(|kind| kind.is_empty() || kind == "TAG")
 }
 
-impl Subscription {
-    /// Compiles what a client sent; an expression that cannot be read lets nothing through.
-    pub(crate) fn new(data: SubscriptionData) -> Self {
-        let filter = if is_tag_type(data.expression_type.as_deref()) {
-            TagFilter::parse(&data.sub_string)
-        } else {
-            Err(ExpressionError)
-        };
-        Self {
-            filter: filter.unwrap_or(TagFilter::Codes(SmallVec::new())),
-            version: data.sub_version,
-            data,
+impl MessageFilter {
+    /// Compiles an expression of a kind. Java: `FilterAPI.build`, `ConsumerFilterManager.build`.
+    pub(crate) fn compile(kind: Option<&str>, expression: &str) -> Result<Self, FilterError> {
+        if is_tag_type(kind) {
+            return Ok(Self::Tags(TagFilter::parse(expression)?));
+        }
+        match kind {
+            Some("SQL92") => Ok(Self::Properties(Arc::new(Filter::compile(expression)?))),
+            other => Err(FilterError::Kind(other.unwrap_or_default().to_owned())),
         }
     }
 
-    /// Whether it is a TAG expression.
-    pub(crate) fn is_tag(&self) -> bool {
-        is_tag_type(self.data.expression_type.as_deref())
+    /// Whether it asks for properties, which a broker may have switched off.
+    pub(crate) fn is_by_properties(&self) -> bool {
+        matches!(self, Self::Properties(_))
+    }
+}
+
+impl Accept for &MessageFilter {
+    fn tags_code(&mut self, tags_code: i64) -> bool {
+        match self {
+            MessageFilter::Tags(filter) => filter.accepts(tags_code),
+            MessageFilter::Properties(_) => true,
+        }
+    }
+
+    fn message(&mut self, unit: &[u8]) -> bool {
+        match self {
+            MessageFilter::Tags(_) => true,
+            MessageFilter::Properties(filter) => decode_message(unit)
+                .is_ok_and(|(message, _)| filter.matches(properties::iter(message.properties))),
+        }
+    }
+}
+
+impl Subscription {
+    /// Takes what a client sent. What is known already is not compiled again. Tags that cannot be
+    /// read let nothing through.
+    pub(crate) fn new(data: SubscriptionData, known: Option<&Self>) -> Self {
+        let is_same = |known: &&Self| {
+            known.data.sub_string == data.sub_string
+                && known.data.expression_type == data.expression_type
+        };
+        let filter = match known.filter(is_same) {
+            Some(known) => known.filter.clone(),
+            None => match MessageFilter::compile(data.expression_type.as_deref(), &data.sub_string)
+            {
+                Err(FilterError::Tags(_)) => {
+                    Ok(MessageFilter::Tags(TagFilter::Codes(SmallVec::new())))
+                }
+                compiled => compiled,
+            },
+        };
+        Self {
+            filter,
+            version: data.sub_version,
+            data,
+        }
     }
 }
 

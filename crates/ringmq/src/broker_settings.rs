@@ -50,6 +50,7 @@ pub(crate) fn broker(
     settings.body_len_max = store.max_message_size_bytes;
     settings.sync_flush_timeout_ms = store.sync_flush_timeout_ms;
     settings.holds_pulls = keys.long_polling_enable;
+    settings.filters_by_properties = keys.enable_property_filter;
     settings.short_polling_ms = keys.short_polling_time_ms;
     settings.transfer_count_max = store.max_transfer_count_on_message_in_memory;
     settings.transfer_bytes_max = store.max_transfer_bytes_on_message_in_memory;

@@ -34,7 +34,7 @@ pub use consume_queue::QueueRef;
 pub use error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 pub use layout::{FORMAT_VERSION, Layout, LayoutError, prepare_root, prepare_root_on};
 pub use lock::{LockedBy, RootLock, lock_root};
-pub use read::{GetResult, GetStatus, ReadLimits, TailRead};
+pub use read::{Accept, GetResult, GetStatus, ReadLimits, TailRead};
 pub use record::RecordKind;
 pub use recover::{Quarantined, Recovered, RecoveryReport, ScanStart};
 pub use search::Boundary;

@@ -15,6 +15,25 @@ use crate::store::Inner;
 use base::QueueOffset;
 use rt::Rt;
 
+/// Which messages a read gives. Any `FnMut(i64) -> bool` is one that looks at tags codes only.
+pub trait Accept {
+    /// Whether a message with this tags code may be given. Asked from the index alone, before the
+    /// log is read; once more for a message that had to be brought from the disk.
+    fn tags_code(&mut self, tags_code: i64) -> bool;
+
+    /// Whether this stored message is given.
+    fn message(&mut self, unit: &[u8]) -> bool {
+        let _ = unit;
+        true
+    }
+}
+
+impl<F: FnMut(i64) -> bool> Accept for F {
+    fn tags_code(&mut self, tags_code: i64) -> bool {
+        self(tags_code)
+    }
+}
+
 /// How much one read may give. At least one message is given whatever its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
@@ -118,7 +137,7 @@ impl<R: Rt> Inner<R> {
         reference: QueueRef,
         from: QueueOffset,
         limits: ReadLimits,
-        accept: &mut dyn FnMut(i64) -> bool,
+        accept: &mut dyn Accept,
         out: &mut Vec<u8>,
     ) -> TailRead {
         let mut progress = Progress::new(from);
@@ -135,7 +154,7 @@ impl<R: Rt> Inner<R> {
         reference: QueueRef,
         from: QueueOffset,
         limits: ReadLimits,
-        accept: &mut dyn FnMut(i64) -> bool,
+        accept: &mut dyn Accept,
         out: &mut Vec<u8>,
     ) -> Result<GetResult, ReadError> {
         let mut progress = Progress::new(from);
@@ -155,7 +174,7 @@ impl<R: Rt> Inner<R> {
         &self,
         reference: QueueRef,
         limits: ReadLimits,
-        accept: &mut dyn FnMut(i64) -> bool,
+        accept: &mut dyn Accept,
         out: &mut Vec<u8>,
         progress: &mut Progress,
     ) -> Result<GetResult, Needs> {
@@ -173,11 +192,16 @@ impl<R: Rt> Inner<R> {
             if full {
                 break;
             }
-            let wanted = unit.is_lost() || accept(unit.tags_code);
+            let wanted = unit.is_lost() || accept.tags_code(unit.tags_code);
             if wanted {
                 let log = self.log.borrow();
                 let cold = self.cold.borrow();
                 match self.message(&log, &cold, &unit) {
+                    Message::Bytes(bytes) if !accept.message(bytes) => {
+                        if !found(progress) {
+                            progress.status = GetStatus::NoMatchedMessage;
+                        }
+                    }
                     Message::Bytes(bytes) => {
                         out.extend_from_slice(bytes);
                         progress.count += 1;

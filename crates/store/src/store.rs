@@ -15,7 +15,7 @@ use crate::consume_queue::{Queue, QueueRef, QueueTable};
 use crate::error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 use crate::flush::{sync_task, write_task};
 use crate::layout::{ShardPaths, prepare_root_of};
-use crate::read::{GetResult, ReadLimits, TailRead};
+use crate::read::{Accept, GetResult, ReadLimits, TailRead};
 use crate::record::RecordKind;
 use crate::recover::{Recovered, State, recover};
 use crate::search::Boundary;
@@ -294,14 +294,14 @@ impl<R: Rt> ShardStore<R> {
         &self.0.arrived
     }
 
-    /// Reads messages that are in memory, appending them to `out`. `accept` is asked with the tags
-    /// code of each message, once, in order.
+    /// Reads messages that are in memory, appending them to `out`. `accept` is asked for each
+    /// message, in order.
     pub fn read_tail(
         &self,
         queue: QueueRef,
         from: QueueOffset,
         limits: ReadLimits,
-        accept: &mut dyn FnMut(i64) -> bool,
+        accept: &mut dyn Accept,
         out: &mut Vec<u8>,
     ) -> TailRead {
         self.0.read_tail(queue, from, limits, accept, out)
@@ -317,7 +317,7 @@ impl<R: Rt> ShardStore<R> {
         queue: QueueRef,
         from: QueueOffset,
         limits: ReadLimits,
-        accept: &mut dyn FnMut(i64) -> bool,
+        accept: &mut dyn Accept,
         out: &mut Vec<u8>,
     ) -> Result<GetResult, ReadError> {
         self.0.read(queue, from, limits, accept, out).await

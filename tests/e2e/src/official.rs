@@ -35,7 +35,7 @@ pub(crate) fn run(report: &mut Report, packages: &Packages, work: &Path) -> Resu
         format!(
             "brokerClusterName={CLUSTER}\nbrokerName=broker-a\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort={broker_port}\n\
              haListenPort={}\nnamesrvAddr={namesrv}\nstorePathRootDir={1}/store\nstorePathCommitLog={1}/store/commitlog\n\
-             mappedFileSizeCommitLog=67108864\ndiskMaxUsedSpaceRatio=95\n",
+             mappedFileSizeCommitLog=67108864\ndiskMaxUsedSpaceRatio=95\nenablePropertyFilter=true\n",
             broker_port + 1,
             dir.display()
         ),

@@ -26,7 +26,7 @@ pub(crate) const NAMES: &[&str] = &[
     crate::cluster::JAVA_SUITE,
 ];
 
-const JAVA_CHECKS: usize = 27;
+const JAVA_CHECKS: usize = 30;
 const MQADMIN_CHECKS: usize = 20;
 const GO_CHECKS: usize = 7;
 const PYTHON_CHECKS: usize = 6;
@@ -43,7 +43,7 @@ pub(crate) struct Target {
 
 /// Runs every client against one standalone system with two shards.
 pub(crate) fn run(report: &mut Report, packages: &Packages, programs: &Programs) -> Result<()> {
-    let options = programs.options("clients", &[])?;
+    let options = programs.options("clients", &["enablePropertyFilter=true"])?;
     let system = programs.standalone(&options)?;
     let target = Target {
         namesrv: system.namesrv.clone(),

@@ -10,7 +10,7 @@ use crate::assemble::Services;
 use crate::subscription::{GroupSubscriptions, Subscription};
 use base::HashMap;
 use remoting::RequestCode;
-use remoting::body::heartbeat::{ConsumeType, ConsumerData, MessageModel};
+use remoting::body::heartbeat::{ConsumeType, ConsumerData, MessageModel, SubscriptionData};
 use remoting::command::{SerializeType, write_request};
 use remoting::header::client::NotifyConsumerIdsChangedRequestHeader;
 use remoting::language::LanguageCode;
@@ -144,8 +144,7 @@ impl Clients {
             group.notifies = notifies;
             let mut resubscribed = Resubscribed::default();
             if !without_subscriptions {
-                let newest = data.subscription_data_set.into_iter();
-                resubscribed = group.resubscribe(newest.map(Subscription::new));
+                resubscribed = group.resubscribe(data.subscription_data_set);
             }
             let is_unknown = without_subscriptions && group.subscriptions.is_empty();
             let notifies = is_new || is_changed || resubscribed.topics_changed;
@@ -295,9 +294,11 @@ struct Resubscribed {
 
 impl ConsumerGroup {
     /// Replaces the subscriptions by those of the newest heartbeat.
-    fn resubscribe(&mut self, newest: impl Iterator<Item = Subscription>) -> Resubscribed {
-        let newest: BTreeMap<String, Subscription> =
-            newest.map(|s| (s.data.topic.clone(), s)).collect();
+    fn resubscribe(&mut self, newest: Vec<SubscriptionData>) -> Resubscribed {
+        let newest: BTreeMap<String, SubscriptionData> = newest
+            .into_iter()
+            .map(|data| (data.topic.clone(), data))
+            .collect();
         let before = self.subscriptions.len();
         self.subscriptions
             .retain(|topic, _| newest.contains_key(topic));
@@ -305,18 +306,19 @@ impl ConsumerGroup {
             topics_changed: self.subscriptions.len() != before,
             is_newer: false,
         };
-        for (topic, subscription) in newest {
+        for (topic, data) in newest {
             match self.subscriptions.get_mut(&topic) {
                 // Java ConsumerGroupInfo.updateSubscription: the larger version stays, and members
                 // are told of topics only. Clients raise the version at every rebalance: telling
                 // all members of that would make them rebalance again.
-                Some(known) if subscription.version > known.version => {
+                Some(known) if data.sub_version > known.version => {
                     result.is_newer = true;
-                    *known = subscription;
+                    *known = Subscription::new(data, Some(known));
                 }
                 Some(_) => {}
                 None => {
-                    self.subscriptions.insert(topic, subscription);
+                    self.subscriptions
+                        .insert(topic, Subscription::new(data, None));
                     result.topics_changed = true;
                 }
             }

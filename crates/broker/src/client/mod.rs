@@ -15,7 +15,7 @@ use crate::conn::Conn;
 use crate::handler::{Answer, NoFields, TaskRequest};
 use crate::names::{self, RETRY_PREFIX};
 use crate::reply::Refusal;
-use crate::subscription::is_tag_type;
+use crate::subscription::{FilterError, MessageFilter};
 use crate::topics;
 use base::ShardId;
 use remoting::ResponseCode;
@@ -47,6 +47,8 @@ pub(crate) enum ClientError {
     Name(#[from] names::NameError),
     #[error("The broker does not support consumer to filter message by {0}")]
     Filter(String),
+    #[error(transparent)]
+    Expression(FilterError),
     #[error("the number of group members of a shard has reached the limit of {0}")]
     TooManyMembers(usize),
     #[error(transparent)]
@@ -62,6 +64,7 @@ impl From<ClientError> for Refusal {
         let code = match error {
             ClientError::UnknownGroup(_) => ResponseCode::SubscriptionGroupNotExist,
             ClientError::Name(_) => ResponseCode::InvalidParameter,
+            ClientError::Expression(_) => ResponseCode::SubscriptionParseFailed,
             ClientError::Call(_) | ClientError::TooManyMembers(_) => ResponseCode::SystemBusy,
             ClientError::Topic(topic) => return topic.into(),
             ClientError::Body(_)
@@ -248,9 +251,10 @@ pub(crate) async fn consumer_list<R: Rt>(
     Ok(Answer::json(&body))
 }
 
-/// `CHECK_CLIENT_CONFIG` (46).
+/// `CHECK_CLIENT_CONFIG` (46): whether an expression can be used. Java:
+/// `ClientManageProcessor.checkClientConfig`.
 pub(crate) async fn check_config<R: Rt>(
-    _services: &Rc<Services<R>>,
+    services: &Rc<Services<R>>,
     request: TaskRequest<'_, NoFields>,
 ) -> Result<Answer, Refusal> {
     if request.command.body.is_empty() {
@@ -258,12 +262,19 @@ pub(crate) async fn check_config<R: Rt>(
     }
     let body: CheckClientRequestBody = dialect::from_slice(request.command.body)
         .map_err(|error| ClientError::Body(error.to_string()))?;
-    let expression_type = body.subscription_data.and_then(|data| data.expression_type);
-    if is_tag_type(expression_type.as_deref()) {
+    let Some(data) = body.subscription_data else {
         return Ok(Answer::empty());
+    };
+    let kind = data.expression_type.as_deref();
+    match MessageFilter::compile(kind, &data.sub_string) {
+        // Java asks nothing of tags.
+        Ok(MessageFilter::Tags(_)) | Err(FilterError::Tags(_)) => Ok(Answer::empty()),
+        _ if !services.settings.filters_by_properties => {
+            Err(ClientError::Filter(kind.unwrap_or_default().to_owned()).into())
+        }
+        Ok(MessageFilter::Properties(_)) => Ok(Answer::empty()),
+        Err(error) => Err(ClientError::Expression(error).into()),
     }
-    // Java ClientManageProcessor.checkClientConfig with enablePropertyFilter=false.
-    Err(ClientError::Filter(expression_type.unwrap_or_default()).into())
 }
 
 /// Takes members out whose last heartbeat is too old.

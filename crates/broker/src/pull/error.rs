@@ -5,6 +5,7 @@
 
 use crate::client::ClientError;
 use crate::reply::Refusal;
+use crate::subscription::FilterError;
 use remoting::ResponseCode;
 use store::ReadError;
 
@@ -34,7 +35,9 @@ pub(crate) enum PullError {
         peer: std::net::SocketAddr,
     },
     #[error("parse the consumer's subscription failed: {0}")]
-    Expression(String),
+    Expression(FilterError),
+    #[error("The broker's consumer filter data is not exist!Your expression may be wrong! ({0})")]
+    NoFilter(FilterError),
     #[error("The broker does not support consumer to filter message by {0}")]
     Filter(String),
     #[error("the consumer's group info not exist")]
@@ -62,6 +65,7 @@ impl From<PullError> for Refusal {
             PullError::UnknownTopic(_) => ResponseCode::TopicNotExist,
             PullError::QueueId { .. } => ResponseCode::InvalidParameter,
             PullError::Expression(_) => ResponseCode::SubscriptionParseFailed,
+            PullError::NoFilter(_) => ResponseCode::FilterDataNotExist,
             PullError::GroupOffline | PullError::NotSubscribed => {
                 ResponseCode::SubscriptionNotExist
             }

@@ -157,8 +157,7 @@ fn run<R: Rt>(
 ) {
     let mut body = services.pull.body.take();
     body.clear();
-    let filter = &plan.filter;
-    let mut accept = |tags_code| filter.accepts(tags_code);
+    let mut accept = &plan.filter;
     let store = &services.shard.store;
     match store.read_tail(plan.queue, plan.from, plan.limits, &mut accept, &mut body) {
         TailRead::Done(result) => {
@@ -184,7 +183,7 @@ fn read_from_disk<R: Rt>(
         let port = Rc::clone(slot.port());
         let mut body = Vec::new();
         let filter = plan.filter.clone();
-        let mut accept = |tags_code| filter.accepts(tags_code);
+        let mut accept = &filter;
         // Meanwhile messages may arrive: the read sees all up to the instant it completes.
         let read = services
             .shard

@@ -6,7 +6,7 @@
 use super::PullError;
 use crate::assemble::Services;
 use crate::stats::topic_at_group;
-use crate::subscription::{TagFilter, is_tag_type};
+use crate::subscription::{FilterError, MessageFilter};
 use base::QueueOffset;
 use remoting::header::pull::{PullMessageRequestHeader, pull_sys_flag};
 use rt::Rt;
@@ -19,7 +19,7 @@ use store::{QueueRef, ReadLimits};
 pub(super) struct Plan {
     pub(super) queue: QueueRef,
     pub(super) from: QueueOffset,
-    pub(super) filter: TagFilter,
+    pub(super) filter: MessageFilter,
     pub(super) limits: ReadLimits,
     /// Whether the pull has been parked before.
     pub(super) was_parked: bool,
@@ -94,16 +94,28 @@ fn filter<R: Rt>(
     services: &Services<R>,
     header: &PullMessageRequestHeader<'_>,
     may_broadcast: bool,
-) -> Result<TagFilter, PullError> {
-    if header.sys_flag & pull_sys_flag::SUBSCRIPTION != 0 {
-        if !is_tag_type(header.expression_type) {
-            let kind = header.expression_type.unwrap_or_default().to_owned();
-            return Err(PullError::Filter(kind));
-        }
+) -> Result<MessageFilter, PullError> {
+    let filter = if header.sys_flag & pull_sys_flag::SUBSCRIPTION != 0 {
         let expression = header.subscription.unwrap_or_default();
-        return TagFilter::parse(expression)
-            .map_err(|error| PullError::Expression(error.to_string()));
+        MessageFilter::compile(header.expression_type, expression).map_err(|error| match error {
+            FilterError::Kind(kind) => PullError::Filter(kind),
+            error => PullError::Expression(error),
+        })?
+    } else {
+        filter_of_group(services, header, may_broadcast)?
+    };
+    if filter.is_by_properties() && !services.settings.filters_by_properties {
+        return Err(PullError::Filter("SQL92".to_owned()));
     }
+    Ok(filter)
+}
+
+/// What the group's heartbeats said.
+fn filter_of_group<R: Rt>(
+    services: &Services<R>,
+    header: &PullMessageRequestHeader<'_>,
+    may_broadcast: bool,
+) -> Result<MessageFilter, PullError> {
     let group = services.clients.subscriptions(header.consumer_group);
     let group = group.ok_or(PullError::GroupOffline)?;
     if group.is_broadcast && !may_broadcast {
@@ -114,11 +126,10 @@ fn filter<R: Rt>(
     if subscription.version < header.sub_version {
         return Err(PullError::OldSubscription);
     }
-    if !subscription.is_tag() {
-        let kind = subscription.data.expression_type.clone();
-        return Err(PullError::Filter(kind.unwrap_or_default()));
-    }
-    Ok(subscription.filter.clone())
+    subscription.filter.clone().map_err(|error| match error {
+        FilterError::Kind(kind) => PullError::Filter(kind),
+        error => PullError::NoFilter(error),
+    })
 }
 
 /// Stores the offset that the request brings for its group, when it says so.

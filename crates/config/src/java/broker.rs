@@ -479,7 +479,6 @@ pub(super) const IGNORED: &[Group] = &[
         why: why::FILTER,
         names: &[
             "enableCalcFilterBitMap",
-            "enablePropertyFilter",
             "expectConsumerNumUseFilter",
             "filterDataCleanTimeSpan",
             "filterServerNums",

@@ -23,8 +23,7 @@ pub(super) const TIMERS: &str =
     "timed messages of arbitrary delay are not served yet; delay levels are";
 pub(super) const TRANSACTIONS: &str = "transactions are not served yet";
 pub(super) const POP: &str = "pop consumption is not served yet";
-pub(super) const FILTER: &str =
-    "SQL92 filters are not served yet: such subscriptions are refused, tags are served";
+pub(super) const FILTER: &str = "expressions are compiled once per subscription and asked while the log is read; there is no bitmap beside it";
 pub(super) const METRICS: &str = "metrics are not served yet";
 pub(super) const AUTH: &str = "access control is not served yet";
 pub(super) const NETTY: &str =

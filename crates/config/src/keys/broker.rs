@@ -55,6 +55,8 @@ config! {
         /// Whether a pull that finds nothing waits at the broker as long as the client allows.
         /// When false it waits `shortPollingTimeMills`.
         "longPollingEnable" [Restart] long_polling_enable: bool = true;
+        /// Whether consumers may filter by properties, with SQL92 expressions. Tags need no permission.
+        "enablePropertyFilter" [Restart important] enable_property_filter: bool = false;
         /// How long a pull waits when `longPollingEnable` is false, in milliseconds.
         "shortPollingTimeMills" [Restart] short_polling_time_ms: u64 = 1_000, in 1..=60_000;
         /// Whether consumers of a group are told at once when its members change.

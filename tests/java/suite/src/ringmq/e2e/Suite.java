@@ -36,6 +36,7 @@ public final class Suite {
         ConsumeChecks.register(checks);
         SendChecks.register(checks);
         PullChecks.register(checks);
+        FilterChecks.register(checks);
         System.exit(checks.runAll(only, expected, atOnce));
     }
 }
