@@ -135,6 +135,10 @@ fn spawn_tasks<R: Rt>(services: &Rc<Services<R>>) {
     rt.spawn(Class::Housekeeping, async move {
         s.shard.keep_writing_changes(&s.stop).await;
     });
+    let s = Rc::clone(services);
+    rt.spawn(Class::Request, async move {
+        send::keep_answering_overdue(&s).await;
+    });
     delay::start(services);
     let s = Rc::clone(services);
     rt.spawn(Class::Housekeeping, async move {
@@ -150,7 +154,6 @@ async fn sweep<R: Rt>(services: &Rc<Services<R>>) {
     while !services.stop.is_set() {
         services.shard.rt.sleep(interval).await;
         conn::sweep(services);
-        send::answer_overdue(services);
         pull::sweep(services);
         client::sweep(services);
         services.locks.sweep(services.shard.rt.monotonic_us());

@@ -33,6 +33,7 @@ pub(crate) async fn runtime_info<R: Rt>(
 struct Part {
     report: Report,
     log: LogFigures,
+    disk: DiskFigures,
     parked_pulls: usize,
     delay_levels: Vec<(u32, i64, i64)>,
 }
@@ -49,6 +50,7 @@ async fn collect<R: Rt>(services: &Rc<Services<R>>) -> Result<Figures, Refusal> 
     let mut figures = Figures {
         report: Report::default(),
         log: LogFigures::default(),
+        disks: Vec::new(),
         version_name: VERSION_NAME,
         version: SERVER_VERSION,
         boot_ms: services.boot_timestamp_ms,
@@ -62,6 +64,7 @@ async fn collect<R: Rt>(services: &Rc<Services<R>>) -> Result<Figures, Refusal> 
     for part in parts {
         figures.report = figures.report.plus(part.report);
         figures.log = figures.log.plus(part.log);
+        figures.disks.push(part.disk);
         figures.parked_pulls += part.parked_pulls;
         for (level, next, end) in part.delay_levels {
             let sum = levels.entry(level).or_default();
@@ -93,6 +96,11 @@ async fn part_of<R: Rt>(services: &Services<R>) -> Part {
             position_max: stats.appended,
             unflushed: stats.appended.saturating_sub(stats.durable),
             earliest_ms: earliest_ms(services).await,
+        },
+        disk: DiskFigures {
+            fenced: shard.store.fenced().map(|reason| reason.to_string()),
+            is_stalled: shard.store.is_stalled(),
+            damaged: stats.damaged,
         },
         parked_pulls: services.pull.parked_count(),
         delay_levels: levels.filter_map(level).collect(),
@@ -127,11 +135,24 @@ impl LogFigures {
     }
 }
 
+/// How one shard's disk does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DiskFigures {
+    /// Why the shard takes no more writes, when it does not.
+    pub(crate) fenced: Option<String>,
+    /// Whether the disk has not answered for long.
+    pub(crate) is_stalled: bool,
+    /// Damaged blocks, messages and pages that were met.
+    pub(crate) damaged: u64,
+}
+
 /// Everything that the table is made of.
 #[derive(Debug, Clone)]
 pub(crate) struct Figures {
     pub(crate) report: Report,
     pub(crate) log: LogFigures,
+    /// One per shard, in order.
+    pub(crate) disks: Vec<DiskFigures>,
     /// Name of the version that clients are told, such as `V5_5_0`.
     pub(crate) version_name: &'static str,
     /// The same as a number.
@@ -165,6 +186,9 @@ pub(crate) fn table(figures: &Figures) -> BTreeMap<String, String> {
     for (key, value) in CAPACITIES {
         table.insert((*key).to_owned(), (*value).to_owned());
     }
+    for (key, value) in disks(&figures.disks) {
+        table.insert(key, value);
+    }
     for (level, next, end) in &figures.delay_levels {
         // Java ScheduleMessageService.buildRunningStats: progress and end of the level's queue.
         table.insert(
@@ -185,6 +209,10 @@ async fn earliest_ms<R: Rt>(services: &Services<R>) -> Option<i64> {
         .filter(|(_, _, min, end)| min < end);
     let mut earliest: Option<i64> = None;
     for (topic, queue_id, min, _) in queues.take(QUEUES_LOOKED_AT) {
+        // The figures must come while the disk does not.
+        if store.is_stalled() {
+            break;
+        }
         let Some(queue) = store.queue(&topic, queue_id) else {
             continue;
         };
@@ -200,10 +228,12 @@ const QUEUES_LOOKED_AT: usize = 64;
 type Row = (&'static str, String);
 
 fn identity(figures: &Figures) -> Vec<Row> {
+    // `clusterList` shows it in its column ACTIVATED.
+    let is_active = figures.disks.iter().all(|disk| disk.fenced.is_none());
     vec![
         ("brokerVersionDesc", figures.version_name.to_owned()),
         ("brokerVersion", figures.version.to_string()),
-        ("brokerActive", "true".to_owned()),
+        ("brokerActive", is_active.to_string()),
         ("bootTimestamp", figures.boot_ms.to_string()),
         ("runtime", runtime(figures.now_ms - figures.boot_ms)),
         ("startAcceptSendRequestTimeStamp", "0".to_owned()),
@@ -289,6 +319,35 @@ fn log(figures: &Figures) -> Vec<Row> {
         // Java TransientStorePool.availableBufferNums without a pool.
         ("remainTransientStoreBufferNumbs", i32::MAX.to_string()),
     ]
+}
+
+/// Rows that Java does not have: how the disks do, and what to do about it.
+fn disks(disks: &[DiskFigures]) -> Vec<(String, String)> {
+    let list = |is_meant: &dyn Fn(&DiskFigures) -> bool| {
+        let numbers = disks.iter().enumerate().filter(|(_, disk)| is_meant(disk));
+        let numbers: Vec<String> = numbers.map(|(shard, _)| shard.to_string()).collect();
+        if numbers.is_empty() {
+            "none".to_owned()
+        } else {
+            numbers.join(",")
+        }
+    };
+    let damaged: u64 = disks.iter().map(|disk| disk.damaged).sum();
+    let mut rows = vec![
+        (
+            "shardsFenced".to_owned(),
+            list(&|disk| disk.fenced.is_some()),
+        ),
+        ("shardsStalled".to_owned(), list(&|disk| disk.is_stalled)),
+        ("damageFound".to_owned(), damaged.to_string()),
+    ];
+    for (shard, disk) in disks.iter().enumerate() {
+        if let Some(reason) = &disk.fenced {
+            let text = format!("{reason}; check the disk, then restart the broker");
+            rows.push((format!("shardFenced_{shard}"), text));
+        }
+    }
+    rows
 }
 
 /// Three numbers, each followed by a space but the last, as a Java double prints them.
@@ -394,6 +453,7 @@ mod tests {
                 ..Report::default()
             },
             log: LogFigures::default(),
+            disks: vec![DiskFigures::default(), DiskFigures::default()],
             version_name: "V5_5_0",
             version: 513,
             boot_ms: 1_000,
@@ -414,6 +474,26 @@ mod tests {
                 "{key}"
             );
         }
+    }
+
+    #[test]
+    fn a_fenced_shard_is_told_with_its_reason_and_the_broker_is_not_active() {
+        let mut figures = figures();
+        assert_eq!(table(&figures)["brokerActive"], "true");
+        assert_eq!(table(&figures)["shardsFenced"], "none");
+        figures.disks[1].fenced = Some("sync of /data failed: EIO".to_owned());
+        figures.disks[0].is_stalled = true;
+        figures.disks[0].damaged = 3;
+        let table = table(&figures);
+        for (key, value) in [
+            ("brokerActive", "false"),
+            ("shardsFenced", "1"),
+            ("shardsStalled", "0"),
+            ("damageFound", "3"),
+        ] {
+            assert_eq!(table[key], value, "{key}");
+        }
+        assert!(table["shardFenced_1"].starts_with("sync of /data failed: EIO; check"));
     }
 
     #[test]

@@ -157,10 +157,10 @@ impl<R: Rt> Inner<R> {
                         self.zero_wanted.notify();
                         match self.no_space.get() {
                             Some((available, needed)) => AppendError::NoSpace { available, needed },
-                            None => AppendError::Busy {
-                                unwritten: end.saturating_sub(log.written()),
-                                max: log.segments.frontier().saturating_sub(log.written()),
-                            },
+                            None => self.busy(
+                                end.saturating_sub(log.written()),
+                                log.segments.frontier().saturating_sub(log.written()),
+                            ),
                         }
                     })
             },
@@ -193,10 +193,20 @@ impl<R: Rt> Inner<R> {
         }
         let waiting = self.waiting_bytes(log);
         let waiting_max = 2 * self.settings.unflushed_bytes_max as u64;
-        (waiting + len as u64 > waiting_max).then_some(AppendError::Busy {
-            unwritten: waiting,
-            max: waiting_max,
-        })
+        (waiting + len as u64 > waiting_max).then(|| self.busy(waiting, waiting_max))
+    }
+
+    /// Too much waits for the disk, which is slow or stands still.
+    fn busy(&self, unwritten: u64, max: u64) -> AppendError {
+        if self.stall.is_stalled() {
+            let limit_ms = self.settings.stall_limit_ms;
+            return AppendError::Stalled {
+                limit_ms,
+                unwritten,
+                max,
+            };
+        }
+        AppendError::Busy { unwritten, max }
     }
 
     /// What is kept of a full disk for internal records, in bytes.

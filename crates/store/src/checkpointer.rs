@@ -135,6 +135,7 @@ impl<R: Rt> Inner<R> {
     async fn index_failed(&self, error: &io::Error) {
         if !is_full(error) {
             return self.fence(FenceReason::Index {
+                path: self.paths.shard.clone(),
                 error: error.to_string(),
             });
         }

@@ -83,7 +83,7 @@ impl OpenError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
     /// A write or sync failed before; the shard takes no more.
-    #[error("shard is fenced: {0}")]
+    #[error("shard is fenced: {0}; check the disk, then restart the broker")]
     Fenced(FenceReason),
     /// The store is closing.
     #[error("store is closing")]
@@ -99,6 +99,18 @@ pub enum AppendError {
     /// The log does not keep up: too much is appended and not written.
     #[error("{unwritten} bytes wait to be written, at most {max} may")]
     Busy {
+        /// Bytes appended and not written.
+        unwritten: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// The disk stands still, and what it owes fills the memory for it.
+    #[error(
+        "the disk has not answered for more than {limit_ms} ms and {unwritten} bytes wait for it, at most {max} may"
+    )]
+    Stalled {
+        /// How long is too long, in milliseconds.
+        limit_ms: u64,
         /// Bytes appended and not written.
         unwritten: u64,
         /// The limit.
@@ -121,30 +133,38 @@ pub enum AppendError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FenceReason {
     /// Writing the log failed.
-    #[error("write of the log at {position} failed: {error}")]
+    #[error("write of {path} at log position {position} failed: {error}", path = path.display())]
     Write {
+        /// The segment.
+        path: PathBuf,
         /// Where.
         position: u64,
         /// What the system said.
         error: String,
     },
     /// Syncing the log failed; what it covered may be lost, and it is not retried.
-    #[error("sync of the log at {position} failed: {error}")]
+    #[error("sync of {path} up to log position {position} failed: {error}", path = path.display())]
     Sync {
+        /// The log's directory.
+        path: PathBuf,
         /// The end of what it covered.
         position: u64,
         /// What the system said.
         error: String,
     },
     /// Writing the queue index or a checkpoint failed.
-    #[error("write of the queue index failed: {error}")]
+    #[error("write of the index or checkpoint in {path} failed: {error}", path = path.display())]
     Index {
+        /// The shard's directory.
+        path: PathBuf,
         /// What the system said.
         error: String,
     },
     /// Preparing a segment failed.
-    #[error("preparing the log ahead at {position} failed: {error}")]
+    #[error("preparing {path} ahead at log position {position} failed: {error}", path = path.display())]
     Prepare {
+        /// The log's directory.
+        path: PathBuf,
         /// Where.
         position: u64,
         /// What the system said.
@@ -156,7 +176,7 @@ pub enum FenceReason {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlushError {
     /// The shard was fenced: whether the record survives is unknown.
-    #[error("shard is fenced: {0}")]
+    #[error("shard is fenced: {0}; check the disk, then restart the broker")]
     Fenced(FenceReason),
     /// The store closed before.
     #[error("store is closed")]

@@ -147,7 +147,9 @@ impl<R: Rt> Inner<R> {
             (Rc::clone(&segment.file), segment.start)
         };
         // Meanwhile records are appended and other blocks complete, in any order.
+        self.stall.write_begins(self.rt.monotonic_us());
         let result = file.write_at(block.buf, position - start).await;
+        self.stall.write_ends(self.rt.monotonic_us());
         match result {
             Ok(()) if self.fenced.borrow().is_none() => {
                 let moved = self.log.borrow_mut().write_done(position + len);
@@ -162,6 +164,7 @@ impl<R: Rt> Inner<R> {
             }
             Ok(()) => {}
             Err(error) => self.fence(FenceReason::Write {
+                path: self.paths.segment(start),
                 position,
                 error: error.to_string(),
             }),
@@ -185,15 +188,19 @@ impl<R: Rt> Inner<R> {
             let log = self.log.borrow();
             log.segments.files_between(log.durable(), target)
         };
+        self.stall.sync_begins(self.rt.monotonic_us());
         for file in files {
             // Meanwhile records are appended and later blocks are written; none of them counts.
             if let Err(error) = file.datasync().await {
+                self.stall.sync_ends();
                 return self.fence(FenceReason::Sync {
+                    path: self.paths.commit_log.clone(),
                     position: target,
                     error: error.to_string(),
                 });
             }
         }
+        self.stall.sync_ends();
         add(&self.counters.syncs, 1);
         if self.fenced.borrow().is_none() {
             self.log.borrow_mut().synced(target);

@@ -23,6 +23,7 @@ mod recover;
 mod search;
 mod segment;
 mod settings;
+mod stall;
 mod stats;
 mod store;
 mod tail_cache;

@@ -61,6 +61,9 @@ pub struct Settings {
     pub async_flush_bytes: u64,
     /// How long a block that is not full may gather in asynchronous mode, in microseconds.
     pub async_gather_us: u64,
+    /// How long a write or sync of the log may be under way before the disk counts as standing
+    /// still, in milliseconds.
+    pub stall_limit_ms: u64,
     /// Pages of 4 KiB in one file of the queue index.
     pub index_file_pages: u32,
     /// Pause before space is asked for again when the file system is full, in milliseconds.
@@ -92,6 +95,7 @@ impl Settings {
             async_flush_interval_ms: 500,
             async_flush_bytes: 16 * MIB,
             async_gather_us: 1_000,
+            stall_limit_ms: 1_000,
             index_file_pages: 16_384,
             no_space_retry_ms: 200,
         }
@@ -172,6 +176,7 @@ impl Settings {
                 "shard must be below the shard count, and a write must be allowed",
             ),
             (self.index_file_pages > 0, "an index file must hold a page"),
+            (self.stall_limit_ms > 0, "a disk needs time to answer"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             None => Ok(()),

@@ -24,6 +24,10 @@ macro_rules! counters {
             pub durable: u64,
             /// Everything before is zeroed ahead.
             pub frontier: u64,
+            /// 1 when the shard is fenced.
+            pub fenced: u64,
+            /// 1 while the disk stands still.
+            pub stalled: u64,
         }
 
         /// The counters themselves.
@@ -73,6 +77,8 @@ counters! {
     damaged,
     /// Checkpoints written.
     checkpoints,
+    /// How often the disk stood still.
+    stalls,
 }
 
 /// Adds to a counter.

@@ -20,6 +20,7 @@ use crate::record::RecordKind;
 use crate::recover::{Recovered, State, recover};
 use crate::search::Boundary;
 use crate::settings::{FlushMode, Settings};
+use crate::stall::{Stall, stall_task};
 use crate::stats::{Counters, StoreStats};
 use crate::zero_ahead::{is_full, zero_task};
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
@@ -51,6 +52,7 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) carried: RefCell<Vec<(RecordKind, Vec<u8>)>>,
     pub(crate) counters: Counters,
     pub(crate) fenced: RefCell<Option<FenceReason>>,
+    pub(crate) stall: Stall,
     /// The file system is full: bytes available and needed.
     pub(crate) no_space: Cell<Option<(u64, u64)>>,
     pub(crate) closing: Cell<bool>,
@@ -216,6 +218,11 @@ impl<R: Rt> ShardStore<R> {
         &self.0.progress
     }
 
+    /// Whether a write or sync of the log has been under way for longer than the limit.
+    pub fn is_stalled(&self) -> bool {
+        self.0.stall.is_stalled()
+    }
+
     /// Why the shard takes no more writes, when it does not.
     pub fn fenced(&self) -> Option<FenceReason> {
         self.0.fenced.borrow().clone()
@@ -239,7 +246,8 @@ impl<R: Rt> ShardStore<R> {
     }
 
     /// Whether more should be read from producers. Turns false before appends are refused; stays
-    /// true where waiting would not help (full disk, fence), so that refusals reach the producers.
+    /// true where waiting would not help (full disk, disk that stands still, fence), so that refusals
+    /// reach the producers.
     pub fn has_room(&self) -> bool {
         self.0.has_room()
     }
@@ -405,6 +413,8 @@ impl<R: Rt> ShardStore<R> {
             written: log.written(),
             durable: log.durable(),
             frontier: log.segments.frontier(),
+            fenced: u64::from(self.0.fenced.borrow().is_some()),
+            stalled: u64::from(self.0.stall.is_stalled()),
             ..self.0.counters.copy()
         }
     }
@@ -479,6 +489,7 @@ impl<R: Rt> Inner<R> {
             carried: RefCell::new(recovered.records.clone()),
             counters: Counters::default(),
             fenced: RefCell::default(),
+            stall: Stall::default(),
             no_space: Cell::new(None),
             closing: Cell::new(false),
             tasks: Rc::default(),
@@ -546,6 +557,7 @@ impl<R: Rt> Inner<R> {
     fn start_tasks(self: &Rc<Self>) {
         self.start(Class::Flush, write_task(Rc::clone(self)));
         self.start(Class::Flush, sync_task(Rc::clone(self)));
+        self.start(Class::Housekeeping, stall_task(Rc::clone(self)));
         self.start(Class::Housekeeping, zero_task(Rc::clone(self)));
         self.start(Class::Housekeeping, checkpoint_task(Rc::clone(self)));
     }
@@ -568,7 +580,7 @@ impl<R: Rt> Inner<R> {
     }
 
     fn has_room(&self) -> bool {
-        if self.fenced.borrow().is_some() || self.closing.get() {
+        if self.fenced.borrow().is_some() || self.closing.get() || self.stall.is_stalled() {
             return true;
         }
         let log = self.log.borrow();
@@ -610,7 +622,11 @@ impl<R: Rt> Inner<R> {
     /// Stops all writing for good.
     pub(crate) fn fence(&self, reason: FenceReason) {
         if self.fenced.borrow().is_none() {
-            tracing::error!(shard = %self.settings.shard, %reason, "shard fenced");
+            tracing::error!(
+                shard = %self.settings.shard,
+                "shard fenced: {reason}. It takes no more writes, nothing that was not synced is \
+                 acknowledged, reads go on. Check the disk, then restart the broker"
+            );
             self.fenced.replace(Some(reason));
         }
         self.wake_all();

@@ -24,7 +24,7 @@ pub(crate) async fn zero_task<R: Rt>(inner: Rc<Inner<R>>) {
             inner.zero_wanted.wait_past(seen).await;
             continue;
         }
-        while inner.can_zero_more() && !inner.closing.get() {
+        while inner.can_zero_more() && !inner.closing.get() && inner.fenced.borrow().is_none() {
             match inner.zero_step().await {
                 Ok(()) => {
                     inner.no_space.set(None);
@@ -37,6 +37,7 @@ pub(crate) async fn zero_task<R: Rt>(inner: Rc<Inner<R>>) {
                 Err(error) => {
                     let position = inner.log.borrow().segments.frontier();
                     inner.fence(FenceReason::Prepare {
+                        path: inner.paths.commit_log.clone(),
                         position,
                         error: error.to_string(),
                     });
@@ -113,6 +114,7 @@ impl<R: Rt> Inner<R> {
             Some((file, start, from, end)) if from < end => {
                 let to = (from + step).min(end);
                 self.zero(&file, from - start, to - start).await?;
+                self.may_sync()?;
                 file.datasync().await?;
                 let mut log = self.log.borrow_mut();
                 let segment = log.segments.last_mut().expect("it was there");
@@ -157,6 +159,7 @@ impl<R: Rt> Inner<R> {
         let first = settings.block_align as u64;
         let to = settings.zero_step_bytes.min(settings.segment_bytes);
         self.zero(&file, first, to).await?;
+        self.may_sync()?;
         file.datasync().await?;
         disk.sync_dir(&self.paths.commit_log).await?;
         Ok(Segment {
@@ -173,6 +176,7 @@ impl<R: Rt> Inner<R> {
         let disk = self.rt.disk();
         let mut zeros = None;
         while from < to {
+            self.may_sync()?;
             let len = (to - from).min(CHUNK_LEN as u64) as usize;
             let buf = match zeros.take() {
                 Some(buf) if len == CHUNK_LEN => buf,
@@ -185,5 +189,13 @@ impl<R: Rt> Inner<R> {
             self.rt.yield_now().await;
         }
         Ok(())
+    }
+
+    /// Nothing more is written or synced once the shard is fenced.
+    fn may_sync(&self) -> io::Result<()> {
+        match self.fenced.borrow().as_ref() {
+            Some(reason) => Err(io::Error::other(reason.to_string())),
+            None => Ok(()),
+        }
     }
 }

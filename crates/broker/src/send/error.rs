@@ -49,6 +49,10 @@ pub(crate) enum SendError {
     Append(#[from] AppendError),
     #[error(transparent)]
     Flush(#[from] FlushError),
+    #[error(
+        "flush of the message took longer than {0} ms; whether it survives a power cut is open"
+    )]
+    FlushTimeout(u64),
 }
 
 impl From<SendError> for Refusal {
@@ -70,6 +74,7 @@ impl From<SendError> for Refusal {
                 };
                 return error.into();
             }
+            SendError::FlushTimeout(_) => ResponseCode::FlushDiskTimeout,
             SendError::Append(append) => return append_refusal(append),
             SendError::Flush(flush) => {
                 let remark = format!("service not available now. {flush}");
@@ -85,6 +90,11 @@ fn append_refusal(error: &AppendError) -> Refusal {
         AppendError::Busy { .. } => (
             ResponseCode::SystemBusy,
             format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while ({error})"),
+        ),
+        // Java SendMessageProcessor: the page cache did not take a message in time.
+        AppendError::Stalled { .. } => (
+            ResponseCode::SystemBusy,
+            format!("[PCBUSY_CLEAN_QUEUE]broker busy, start flow control for a while ({error})"),
         ),
         AppendError::TooLong { .. } => (ResponseCode::MessageIllegal, error.to_string()),
         AppendError::QueueGone => (ResponseCode::TopicNotExist, error.to_string()),

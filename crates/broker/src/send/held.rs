@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 use store::{AppendReceipt, FlushError};
 
 /// One answer to a send.
@@ -89,6 +90,11 @@ impl<R: Rt> HeldSends<R> {
         self.0.borrow_mut().push_back(held);
     }
 
+    /// Since when the oldest answer waits.
+    fn first_since_us(&self) -> Option<u64> {
+        self.0.borrow().front().map(|held| held.since_us)
+    }
+
     fn pop_if(&self, is_due: impl FnOnce(&Held<R>) -> bool) -> Option<Held<R>> {
         let mut held = self.0.borrow_mut();
         if held.front().is_some_and(is_due) {
@@ -122,11 +128,25 @@ pub(crate) async fn release_held<R: Rt>(services: &Rc<Services<R>>) {
     }
 }
 
-/// Answers what the log did not take in time: the message is stored, and may or may not last.
-pub(crate) fn answer_overdue<R: Rt>(services: &Services<R>) {
+/// Answers what the log does not take in time, at its time, until the broker stops. One timer for
+/// all: what begins to wait later is due later.
+pub(crate) async fn keep_answering_overdue<R: Rt>(services: &Rc<Services<R>>) {
+    let limit_us = services.settings.sync_flush_timeout_ms * 1_000;
+    let rt = &services.shard.rt;
+    while !services.stop.is_set() {
+        let now_us = rt.monotonic_us();
+        let since_us = services.send.held.first_since_us().unwrap_or(now_us);
+        let rest_us = (since_us + limit_us).saturating_sub(now_us);
+        rt.sleep(Duration::from_micros(rest_us.max(1))).await;
+        answer_overdue(services);
+    }
+}
+
+/// Answers what is overdue: the message is stored, and may or may not last.
+fn answer_overdue<R: Rt>(services: &Services<R>) {
     let now_us = services.shard.rt.monotonic_us();
     let limit_us = services.settings.sync_flush_timeout_ms * 1_000;
-    let is_overdue = |held: &Held<R>| now_us.saturating_sub(held.since_us) > limit_us;
+    let is_overdue = |held: &Held<R>| now_us.saturating_sub(held.since_us) >= limit_us;
     let mut ports = Vec::new();
     while let Some(held) = services.send.held.pop_if(is_overdue) {
         note_port(&mut ports, &held.slot);

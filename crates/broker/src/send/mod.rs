@@ -12,7 +12,7 @@ mod put;
 mod validate;
 
 pub(crate) use error::SendError;
-pub(crate) use held::{answer_overdue, release_held};
+pub(crate) use held::{keep_answering_overdue, release_held};
 pub(crate) use properties::{find_property, set_property};
 pub(crate) use put::{OwnedMessage, VERSION_3_4_9, append as append_owned, put, put_dead_letter};
 

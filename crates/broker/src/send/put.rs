@@ -11,11 +11,13 @@ use crate::assemble::Services;
 use crate::names::{DLQ_PREFIX, RETRY_PREFIX};
 use crate::reply::ReplySlot;
 use crate::topics::{self, TopicHandle};
+use base::LogPosition;
 use remoting::ResponseCode;
 use remoting::message::{MessageFields, tags_code};
 use rt::Rt;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 use store::AppendReceipt;
 
 /// A message with memory of its own.
@@ -40,11 +42,27 @@ pub(crate) async fn put<R: Rt>(
     let to = services.shard.owner_of(&message.topic, message.queue_id);
     let store = move |services: Rc<Services<R>>| async move {
         let receipt = append(&services, &message, true)?;
-        services.shard.store.wait_acknowledged(receipt.end).await?;
+        wait_flushed(&services, receipt.end).await?;
         Ok(receipt)
     };
     let called = services.call(to, store).await;
     called.map_err(|error| SendError::Topic(error.into()))?
+}
+
+/// Waits for the log to acknowledge what ends at `end`, as long as a producer would.
+pub(crate) async fn wait_flushed<R: Rt>(
+    services: &Services<R>,
+    end: LogPosition,
+) -> Result<(), SendError> {
+    let limit_ms = services.settings.sync_flush_timeout_ms;
+    let mut flushed = None;
+    let waits = async { flushed = Some(services.shard.store.wait_acknowledged(end).await) };
+    let timer = services.shard.rt.sleep(Duration::from_millis(limit_ms));
+    shard::first_of(waits, timer).await;
+    match flushed {
+        Some(flushed) => Ok(flushed?),
+        None => Err(SendError::FlushTimeout(limit_ms)),
+    }
 }
 
 /// Appends a message to this shard's log. `delays` tells whether a delay level is heeded.

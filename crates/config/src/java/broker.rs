@@ -277,7 +277,6 @@ pub(super) const IGNORED: &[Group] = &[
             "lockInStrictMode",
             "maxAsyncPutMessageRequests",
             "maxMsgsNumBatch",
-            "osPageCacheBusyTimeOutMills",
             "putMessageTimeout",
             "spinLockCollisionRetreatOptimalDegree",
             "topicQueueLockNum",

@@ -22,6 +22,10 @@ config! {
         /// How long a message may wait for its flush under `SYNC_FLUSH` before the client is told
         /// `FLUSH_DISK_TIMEOUT`, in milliseconds.
         "syncFlushTimeout" [Restart] sync_flush_timeout_ms: u64 = 5_000, in 1..=600_000;
+        /// How long the disk may leave a write or sync of the log unanswered before the shard counts
+        /// as standing still, in milliseconds: what does not fit into memory is refused then instead
+        /// of held back.
+        "osPageCacheBusyTimeOutMills" [Restart] os_page_cache_busy_time_out_ms: u64 = 1_000, in 1..=600_000;
         /// How long a message may wait for its flush under `ASYNC_FLUSH`, in milliseconds.
         "flushIntervalCommitLog" [Restart important] flush_interval_commit_log_ms: u64 = 500, in 1..=600_000;
         /// The delays of levels 1, 2, 3 and so on: numbers with `s`, `m`, `h` or `d`,

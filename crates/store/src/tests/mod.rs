@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod fence;
 mod life;
 mod reads;
 mod space;
