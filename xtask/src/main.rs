@@ -56,6 +56,12 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Hurts a real broker and judges what its clients saw: `torture kill9 --rounds 100`.
+    Torture {
+        /// The campaign and its options; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Fuzzes the decoders with libFuzzer (needs a nightly toolchain and cargo-fuzz).
     Fuzz {
         /// Seconds per target.
@@ -89,6 +95,10 @@ fn run(command: Command) -> Result<()> {
             runtimes::require_all()?;
             test::build_release()?;
             test::end_to_end(&arguments)
+        }
+        Command::Torture { arguments } => {
+            test::build_release()?;
+            test::torture(&arguments)
         }
         Command::Fuzz { seconds } => fuzz::run(seconds),
     }

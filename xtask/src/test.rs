@@ -56,6 +56,8 @@ pub(crate) fn build_release() -> Result<()> {
         "ringmq",
         "--package",
         "e2e",
+        "--package",
+        "torture",
     ])
     .run()
 }
@@ -81,6 +83,13 @@ pub(crate) fn simulate(seeds: u64, first: u64, jobs: Option<u64>, seed: Option<u
 /// Runs the real-client driver with arguments of one's own.
 pub(crate) fn end_to_end(arguments: &[String]) -> Result<()> {
     program(root().join("target/release/e2e"))
+        .arguments(arguments)
+        .run()
+}
+
+/// Runs one campaign.
+pub(crate) fn torture<S: AsRef<std::ffi::OsStr>>(arguments: &[S]) -> Result<()> {
+    program(root().join("target/release/torture"))
         .arguments(arguments)
         .run()
 }

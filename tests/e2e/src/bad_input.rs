@@ -3,12 +3,12 @@
 //! What must always hold after each check: the broker runs, serves others at once, and holds no
 //! more memory than its budget.
 
-use crate::client::send_fields;
-use crate::programs::{Programs, STOP_LIMIT, Standalone};
 use crate::report::Report;
-use crate::server::pause;
-use crate::wire::{Connection, Frame, SEND_MESSAGE_V2, SUCCESS, frame_of};
 use anyhow::{Result, ensure};
+use harness::client::send_fields;
+use harness::programs::{Programs, STOP_LIMIT, Standalone};
+use harness::server::pause;
+use harness::wire::{Connection, Frame, SEND_MESSAGE_V2, SUCCESS, frame_of};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -242,7 +242,7 @@ fn never_reads(system: &Standalone) -> Result<()> {
             ("subVersion", "0"),
             ("expressionType", "TAG"),
         ];
-        Frame::request(crate::wire::PULL_MESSAGE, opaque, &fields, &[]).encode()
+        Frame::request(harness::wire::PULL_MESSAGE, opaque, &fields, &[]).encode()
     };
     // Each asks for hundreds of megabytes and takes nothing.
     let mut deaf = Vec::new();
@@ -303,7 +303,7 @@ fn topic_names(system: &Standalone) -> Result<()> {
             ("topicFilterType", "SINGLE_TAG"),
             ("order", "false"),
         ];
-        let answer = connection.call(crate::wire::UPDATE_AND_CREATE_TOPIC, &fields, &[])?;
+        let answer = connection.call(harness::wire::UPDATE_AND_CREATE_TOPIC, &fields, &[])?;
         refuse(
             &answer,
             &[INVALID_PARAMETER, SYSTEM_ERROR],

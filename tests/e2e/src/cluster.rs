@@ -1,12 +1,12 @@
 //! Three name servers and two brokers on one machine, and one broker taken away.
 
 use crate::packages::Packages;
-use crate::programs::{CLUSTER, Programs, START_LIMIT, STOP_LIMIT};
 use crate::report::Report;
-use crate::server::{Server, pause, route};
 use crate::suites::{Target, lines_of};
-use crate::wire::Connection;
 use anyhow::{Context, Result, ensure};
+use harness::programs::{CLUSTER, Programs, START_LIMIT, STOP_LIMIT};
+use harness::server::{Server, pause, route};
+use harness::wire::Connection;
 use std::time::{Duration, Instant};
 
 const SUITE: &str = "cluster";

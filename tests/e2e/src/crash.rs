@@ -1,12 +1,12 @@
 //! kill -9 under load, again and again: after each restart everything acknowledged is there, in
 //! order, once, at its offset; committed consumer offsets did not go back beyond their interval.
 
-use crate::client::send_fields;
-use crate::programs::{Programs, STOP_LIMIT, Standalone, StandaloneOptions};
 use crate::report::Report;
-use crate::server::pause;
-use crate::wire::{Connection, Frame, SEND_MESSAGE_V2, SUCCESS};
 use anyhow::{Context, Result, ensure};
+use harness::client::send_fields;
+use harness::programs::{Programs, STOP_LIMIT, Standalone, StandaloneOptions};
+use harness::server::pause;
+use harness::wire::{Connection, Frame, SEND_MESSAGE_V2, SUCCESS};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 //!
 //! Runs as root: a small ext4 is mounted from a file. Where that is impossible the checks fail.
 
-use crate::programs::{Programs, STOP_LIMIT, Standalone};
 use crate::report::Report;
-use crate::server::pause;
-use crate::wire::{Connection, SUCCESS};
 use anyhow::{Context, Result, bail, ensure};
+use harness::programs::{Programs, STOP_LIMIT, Standalone};
+use harness::server::pause;
+use harness::wire::{Connection, SUCCESS};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -96,7 +96,7 @@ fn read_only(programs: &Programs) -> Result<()> {
 
 fn start_on(
     programs: &Programs,
-    options: &crate::programs::StandaloneOptions,
+    options: &harness::programs::StandaloneOptions,
     data: &Path,
 ) -> Result<Standalone> {
     // The data directory becomes a link to the mounted one.
@@ -124,8 +124,8 @@ fn full(programs: &Programs) -> Result<()> {
     let namesrv = system.namesrv.clone();
     system.server.wait_route(
         &namesrv,
-        crate::programs::CLUSTER,
-        crate::programs::START_LIMIT,
+        harness::programs::CLUSTER,
+        harness::programs::START_LIMIT,
     )?;
     let mut connection = Connection::open(&system.broker)?;
     connection.create_topic(TOPIC, 1)?;
@@ -162,7 +162,7 @@ fn full(programs: &Programs) -> Result<()> {
     let namesrv = system.namesrv.clone();
     if system
         .server
-        .wait_route(&namesrv, TOPIC, crate::programs::START_LIMIT)
+        .wait_route(&namesrv, TOPIC, harness::programs::START_LIMIT)
         .is_err()
     {
         bail!(

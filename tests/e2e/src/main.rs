@@ -10,23 +10,20 @@
 )]
 
 mod bad_input;
-mod client;
 mod cluster;
 mod crash;
 mod disk;
 mod official;
 mod packages;
-mod programs;
 mod report;
-mod server;
 mod standalone;
 mod suites;
-mod wire;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use harness::programs::Programs;
+use harness::server;
 use packages::Packages;
-use programs::Programs;
 use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,11 +1,11 @@
 //! The same client suites against the official programs, so that they test the protocol.
 
 use crate::packages::Packages;
-use crate::programs::CLUSTER;
 use crate::report::Report;
-use crate::server::{Server, free_port};
 use crate::suites::{self, Target};
 use anyhow::Result;
+use harness::programs::CLUSTER;
+use harness::server::{Server, free_port};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 pub(crate) fn run(report: &mut Report, packages: &Packages, work: &Path) -> Result<()> {
     let dir = work
         .join("data")
-        .join(crate::server::run_id())
+        .join(harness::server::run_id())
         .join("official");
     fs::create_dir_all(&dir)?;
     let (namesrv_port, broker_port) = (free_port()?, free_port()?);

@@ -3,34 +3,20 @@
 //! Versions are pinned beside each suite: Maven poms, go.sum, package-lock.json, requirements.txt.
 
 use crate::report::Report;
-use crate::server::RUN_VARIABLE;
 use crate::suites::NAMES;
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
+use harness::java::{Java, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
-
-/// What a JDK 17 needs to run the official programs.
-const JVM_FLAGS: &[&str] = &[
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Xms64m",
-    "--add-opens=java.base/java.nio=ALL-UNNAMED",
-    "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
-    "--add-opens=java.base/java.lang=ALL-UNNAMED",
-    "--add-opens=java.base/java.util=ALL-UNNAMED",
-    "--add-opens=java.base/jdk.internal.ref=ALL-UNNAMED",
-    "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
-    "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
-    "-Drocketmq.client.logUseSlf4j=true",
-];
 
 /// Where the suites' sources are and where their packages go.
 #[derive(Debug)]
 pub(crate) struct Packages {
     tests: PathBuf,
     work: PathBuf,
+    java: Java,
 }
 
 impl Packages {
@@ -38,6 +24,7 @@ impl Packages {
         Self {
             tests: root.join("tests"),
             work: work.to_owned(),
+            java: Java::new(root, work),
         }
     }
 
@@ -51,7 +38,7 @@ impl Packages {
                 .any(|suite| suite.contains(kind) && report.wants(suite))
         };
         if wanted("java") || wanted("mqadmin") || wanted("quickstart") {
-            self.install_java()?;
+            self.java.install(None)?;
         }
         if wanted("go-") {
             self.install_go()?;
@@ -64,14 +51,6 @@ impl Packages {
         }
         println!("client packages installed in {:?}", start.elapsed());
         Ok(())
-    }
-
-    fn install_java(&self) -> Result<()> {
-        let mut mvn = Command::new("mvn");
-        mvn.args(["--batch-mode", "--quiet"])
-            .arg(format!("-Dbuild.root={}", self.work.join("java").display()));
-        mvn.arg("-f").arg(self.tests.join("java/pom.xml"));
-        run(mvn.arg("process-classes"))
     }
 
     fn install_go(&self) -> Result<()> {
@@ -107,25 +86,7 @@ impl Packages {
 
     /// A JVM with the class path of one of the Maven modules.
     pub(crate) fn java(&self, module: &str, properties: &[&str], main: &str) -> Result<Command> {
-        let build = self.work.join("java").join(module);
-        let list = build.join("classpath.txt");
-        let path =
-            fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
-        let home = self.work.join("home");
-        fs::create_dir_all(&home)?;
-        let mut java = Command::new("java");
-        java.args(JVM_FLAGS)
-            .args(properties)
-            .arg(format!("-Duser.home={}", home.display()))
-            .arg(format!(
-                "-Drocketmq.client.localOffsetStoreDir={}",
-                home.join("offsets").display()
-            ))
-            .arg("-cp")
-            .arg(format!("{}:{path}", build.join("classes").display()))
-            .arg(main)
-            .env("ROCKETMQ_HOME", &home);
-        Ok(java)
+        self.java.command(module, properties, main)
     }
 
     pub(crate) fn go(&self) -> Command {
@@ -145,18 +106,4 @@ impl Packages {
         node.current_dir(self.work.join("node")).arg("suite.js");
         node
     }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    command.env(RUN_VARIABLE, crate::server::run_id());
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?} failed:\n{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }

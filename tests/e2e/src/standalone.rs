@@ -1,10 +1,10 @@
 //! Starting, stopping and refusing to start: what a person sees of the process itself.
 
-use crate::programs::{Programs, START_LIMIT, STOP_LIMIT};
 use crate::report::Report;
-use crate::server::pause;
-use crate::wire::{Connection, SUCCESS};
 use anyhow::{Result, ensure};
+use harness::programs::{Programs, START_LIMIT, STOP_LIMIT};
+use harness::server::pause;
+use harness::wire::{Connection, SUCCESS};
 use std::fs;
 use std::time::{Duration, Instant};
 

@@ -4,10 +4,10 @@
 //! so is one that does not end.
 
 use crate::packages::Packages;
-use crate::programs::{Programs, STOP_LIMIT};
 use crate::report::Report;
-use crate::server::{RUN_VARIABLE, Server, run_id};
 use anyhow::{Result, anyhow, ensure};
+use harness::programs::{Programs, STOP_LIMIT};
+use harness::server::{RUN_VARIABLE, Server, run_id};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -211,9 +211,9 @@ fn quickstart(packages: &Packages, target: &Target) -> Result<()> {
     let received = || consumer.output().matches("Receive New Messages").count();
     let end = Instant::now() + Duration::from_mins(1);
     while received() < QUICKSTART_MESSAGES && Instant::now() < end {
-        crate::server::pause(100);
+        harness::server::pause(100);
     }
-    crate::server::pause(500);
+    harness::server::pause(500);
     let count = received();
     drop(consumer);
     std::fs::remove_dir_all(&dir)?;

@@ -13,13 +13,21 @@ use std::path::PathBuf;
 /// Rows from the ground up. A crate may use any crate of a lower row.
 const LAYERS: &[&[&str]] = &[
     &["base", "macros", "faultfs"],
-    &["remoting", "config", "filter"],
+    &["remoting", "config", "filter", "rmq-check"],
     &["rt"],
     &["rt-glommio", "sim"],
     &["store"],
     &["shard"],
     &["broker", "namesrv"],
-    &["ringmq", "simtest", "e2e", "bench-harness", "xtask"],
+    &["harness"],
+    &[
+        "ringmq",
+        "simtest",
+        "e2e",
+        "torture",
+        "bench-harness",
+        "xtask",
+    ],
 ];
 
 /// Outside crates that only some of ours may name.
@@ -36,6 +44,7 @@ const INNER_DOORS: &[(&str, &[&str])] = &[
     ("sim", &["simtest"]),
     ("simtest", &[]),
     ("faultfs", &["torture"]),
+    ("harness", &["e2e", "torture"]),
 ];
 
 const LICENCES: &[&str] = &[

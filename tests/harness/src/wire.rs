@@ -10,16 +10,30 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-pub(crate) const PULL_MESSAGE: i32 = 11;
-pub(crate) const QUERY_CONSUMER_OFFSET: i32 = 14;
-pub(crate) const UPDATE_CONSUMER_OFFSET: i32 = 15;
-pub(crate) const UPDATE_AND_CREATE_TOPIC: i32 = 17;
-pub(crate) const GET_MAX_OFFSET: i32 = 30;
-pub(crate) const HEART_BEAT: i32 = 34;
-pub(crate) const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
-pub(crate) const SEND_MESSAGE_V2: i32 = 310;
+/// Request code of a pull.
+pub const PULL_MESSAGE: i32 = 11;
+/// Request code: a group asks for its offset.
+pub const QUERY_CONSUMER_OFFSET: i32 = 14;
+/// Request code: a group commits its offset.
+pub const UPDATE_CONSUMER_OFFSET: i32 = 15;
+/// Request code: a topic is made or changed.
+pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
+/// Request code: the offset after a queue's last message.
+pub const GET_MAX_OFFSET: i32 = 30;
+/// Request code: the offset of a queue's first message.
+pub const GET_MIN_OFFSET: i32 = 31;
+/// Request code of a heartbeat.
+pub const HEART_BEAT: i32 = 34;
+/// Request code: a topic's route.
+pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
+/// Request code of a send with short names.
+pub const SEND_MESSAGE_V2: i32 = 310;
 
-pub(crate) const SUCCESS: i32 = 0;
+/// Request code of a batch.
+pub const SEND_BATCH_MESSAGE: i32 = 320;
+
+/// Response code: done.
+pub const SUCCESS: i32 = 0;
 
 /// 5.5.0: `MQVersion` ordinals grow by 20 per minor release, from 413 at 5.0.0.
 const VERSION: i32 = 513;
@@ -28,17 +42,24 @@ const FRAME_LEN_MAX: usize = 32 << 20;
 
 /// A request or an answer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Frame {
-    pub(crate) code: i32,
-    pub(crate) flag: i32,
-    pub(crate) opaque: i32,
-    pub(crate) remark: String,
-    pub(crate) fields: BTreeMap<String, String>,
-    pub(crate) body: Vec<u8>,
+pub struct Frame {
+    /// What is asked for, or how it went.
+    pub code: i32,
+    /// Bit 0: an answer.
+    pub flag: i32,
+    /// Chosen by the asking side, repeated by the answering side.
+    pub opaque: i32,
+    /// The error text of an answer.
+    pub remark: String,
+    /// The fields of the header.
+    pub fields: BTreeMap<String, String>,
+    /// What follows the header.
+    pub body: Vec<u8>,
 }
 
 impl Frame {
-    pub(crate) fn request(code: i32, opaque: i32, fields: &[(&str, &str)], body: &[u8]) -> Self {
+    /// A request.
+    pub fn request(code: i32, opaque: i32, fields: &[(&str, &str)], body: &[u8]) -> Self {
         let fields = fields
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
@@ -51,7 +72,8 @@ impl Frame {
         }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    /// The frame with its length word.
+    pub fn encode(&self) -> Vec<u8> {
         let header = json!({
             "code": self.code, "language": "JAVA", "version": VERSION, "opaque": self.opaque,
             "flag": self.flag, "extFields": self.fields,
@@ -83,7 +105,7 @@ impl Frame {
     }
 
     /// A number in an answer's fields.
-    pub(crate) fn number(&self, key: &str) -> Result<i64> {
+    pub fn number(&self, key: &str) -> Result<i64> {
         let text = self
             .fields
             .get(key)
@@ -92,7 +114,11 @@ impl Frame {
             .with_context(|| format!("field {key} is {text}"))
     }
 
-    pub(crate) fn expect(self, code: i32) -> Result<Self> {
+    /// The answer itself when it has this code.
+    ///
+    /// # Errors
+    /// Any other code, with its remark.
+    pub fn expect(self, code: i32) -> Result<Self> {
         ensure!(
             self.code == code,
             "answer {} ({}) where {code} was due",
@@ -104,7 +130,7 @@ impl Frame {
 }
 
 /// A whole frame of a JSON header and a body.
-pub(crate) fn frame_of(header: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn frame_of(header: &[u8], body: &[u8]) -> Vec<u8> {
     let total = 4 + header.len() + body.len();
     let mut out = Vec::with_capacity(4 + total);
     out.extend_from_slice(&(total as u32).to_be_bytes());
@@ -116,13 +142,18 @@ pub(crate) fn frame_of(header: &[u8], body: &[u8]) -> Vec<u8> {
 
 /// One connection; requests get their answers by opaque.
 #[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+pub struct Connection {
+    /// The socket.
+    pub stream: TcpStream,
     opaque: i32,
 }
 
 impl Connection {
-    pub(crate) fn open(address: &str) -> Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub fn open(address: &str) -> Result<Self> {
         let address: SocketAddr = address
             .to_socket_addrs()?
             .next()
@@ -135,18 +166,14 @@ impl Connection {
         Ok(Self { stream, opaque: 0 })
     }
 
-    pub(crate) fn next_opaque(&mut self) -> i32 {
+    /// A request id of its own.
+    pub fn next_opaque(&mut self) -> i32 {
         self.opaque += 1;
         self.opaque
     }
 
     /// Sends a request and waits for its answer, whatever its code.
-    pub(crate) fn call(
-        &mut self,
-        code: i32,
-        fields: &[(&str, &str)],
-        body: &[u8],
-    ) -> Result<Frame> {
+    pub fn call(&mut self, code: i32, fields: &[(&str, &str)], body: &[u8]) -> Result<Frame> {
         let opaque = self.next_opaque();
         self.stream
             .write_all(&Frame::request(code, opaque, fields, body).encode())?;
@@ -154,7 +181,7 @@ impl Connection {
     }
 
     /// Reads until the answer to `opaque`; what the server asks meanwhile is passed over.
-    pub(crate) fn answer_to(&mut self, opaque: i32) -> Result<Frame> {
+    pub fn answer_to(&mut self, opaque: i32) -> Result<Frame> {
         let end = Instant::now() + LIMIT;
         while Instant::now() < end {
             let frame = self.read()?;
@@ -166,7 +193,7 @@ impl Connection {
     }
 
     /// The next frame from the server.
-    pub(crate) fn read(&mut self) -> Result<Frame> {
+    pub fn read(&mut self) -> Result<Frame> {
         let mut length = [0; 4];
         self.stream.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length) as usize;
@@ -177,7 +204,7 @@ impl Connection {
     }
 
     /// True when the server closes within `limit`; whatever it sends before is passed over.
-    pub(crate) fn is_closed_within(&mut self, limit: Duration) -> Result<bool> {
+    pub fn is_closed_within(&mut self, limit: Duration) -> Result<bool> {
         let end = Instant::now() + limit;
         let mut sink = [0; 4096];
         while let Some(left) = end.checked_duration_since(Instant::now()) {

@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Every broker registers a topic named after its cluster.
-pub(crate) const CLUSTER: &str = "DefaultCluster";
-pub(crate) const START_LIMIT: Duration = Duration::from_secs(20);
-pub(crate) const STOP_LIMIT: Duration = Duration::from_secs(10);
+pub const CLUSTER: &str = "DefaultCluster";
+/// How long a start may take.
+pub const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long a stop may take.
+pub const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Where the binary is and where data goes.
 #[derive(Debug)]
-pub(crate) struct Programs {
+pub struct Programs {
     binary: PathBuf,
     data: PathBuf,
     serial: AtomicU32,
@@ -23,25 +25,38 @@ pub(crate) struct Programs {
 
 /// A running system with one name server and one broker.
 #[derive(Debug)]
-pub(crate) struct Standalone {
-    pub(crate) server: Server,
-    pub(crate) namesrv: String,
-    pub(crate) broker: String,
-    pub(crate) dir: PathBuf,
+pub struct Standalone {
+    /// The process.
+    pub server: Server,
+    /// The address of its name server.
+    pub namesrv: String,
+    /// The address of its broker.
+    pub broker: String,
+    /// Its directory: configuration, data, log.
+    pub dir: PathBuf,
 }
 
 /// How to start a standalone system. `config` holds further lines of `broker.conf`.
 #[derive(Debug, Clone)]
-pub(crate) struct StandaloneOptions {
-    pub(crate) dir: PathBuf,
-    pub(crate) namesrv_port: u16,
-    pub(crate) broker_port: u16,
-    pub(crate) shards: u16,
-    pub(crate) config: Vec<String>,
+pub struct StandaloneOptions {
+    /// Its directory: configuration, data, log.
+    pub dir: PathBuf,
+    /// The port of the name server.
+    pub namesrv_port: u16,
+    /// The port of the broker.
+    pub broker_port: u16,
+    /// How many shards.
+    pub shards: u16,
+    /// Further lines of broker.conf.
+    pub config: Vec<String>,
 }
 
 impl Programs {
-    pub(crate) fn new(binary: PathBuf, work: &Path) -> Result<Self> {
+    /// Removes the data of runs that are gone and makes a directory for this one.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn new(binary: PathBuf, work: &Path) -> Result<Self> {
         let runs = work.join("data");
         let data = runs.join(crate::server::run_id());
         fs::create_dir_all(&data)?;
@@ -59,12 +74,16 @@ impl Programs {
     }
 
     /// Removes what this run wrote.
-    pub(crate) fn remove_data(&self) -> Result<()> {
+    pub fn remove_data(&self) -> Result<()> {
         fs::remove_dir_all(&self.data)?;
         Ok(())
     }
 
-    pub(crate) fn require_binary(&self) -> Result<()> {
+    /// An error that tells how to build the program when it is missing.
+    ///
+    /// # Errors
+    /// See above.
+    pub fn require_binary(&self) -> Result<()> {
         ensure!(
             self.binary.is_file(),
             "{} is missing: cargo build --release --package ringmq",
@@ -73,19 +92,29 @@ impl Programs {
         Ok(())
     }
 
-    pub(crate) fn ringmq(&self) -> Command {
+    /// The program under test.
+    pub fn ringmq(&self) -> Command {
         Command::new(&self.binary)
     }
 
+    /// Where the program under test is.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// A directory of its own, empty.
-    pub(crate) fn fresh_dir(&self, name: &str) -> Result<PathBuf> {
+    pub fn fresh_dir(&self, name: &str) -> Result<PathBuf> {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let dir = self.data.join(format!("{name}-{serial}"));
         fs::create_dir_all(&dir)?;
         Ok(dir)
     }
 
-    pub(crate) fn options(&self, name: &str, config: &[&str]) -> Result<StandaloneOptions> {
+    /// Options of a new standalone system: free ports, two shards.
+    ///
+    /// # Errors
+    /// When no ports are free.
+    pub fn options(&self, name: &str, config: &[&str]) -> Result<StandaloneOptions> {
         Ok(StandaloneOptions {
             dir: self.fresh_dir(name)?,
             namesrv_port: free_port()?,
@@ -96,7 +125,7 @@ impl Programs {
     }
 
     /// Starts a standalone system and waits until its broker is registered.
-    pub(crate) fn standalone(&self, options: &StandaloneOptions) -> Result<Standalone> {
+    pub fn standalone(&self, options: &StandaloneOptions) -> Result<Standalone> {
         let mut system = self.start_standalone(options)?;
         let namesrv = system.namesrv.clone();
         system.server.wait_route(&namesrv, CLUSTER, START_LIMIT)?;
@@ -104,7 +133,7 @@ impl Programs {
     }
 
     /// As [`Self::standalone`], without waiting.
-    pub(crate) fn start_standalone(&self, options: &StandaloneOptions) -> Result<Standalone> {
+    pub fn start_standalone(&self, options: &StandaloneOptions) -> Result<Standalone> {
         let conf = options.dir.join("broker.conf");
         let mut lines = vec![format!("listenPort={}", options.broker_port)];
         lines.extend(options.config.iter().cloned());
@@ -123,7 +152,7 @@ impl Programs {
     }
 
     /// Starts `ringmq namesrv`; its address.
-    pub(crate) fn namesrv(&self, name: &str) -> Result<(Server, String)> {
+    pub fn namesrv(&self, name: &str) -> Result<(Server, String)> {
         let dir = self.fresh_dir(name)?;
         let port = free_port()?;
         let conf = dir.join("namesrv.conf");
@@ -143,7 +172,7 @@ impl Programs {
     }
 
     /// Starts `ringmq broker -n … -c …`; its address.
-    pub(crate) fn broker(&self, name: &str, namesrv: &str) -> Result<(Server, String)> {
+    pub fn broker(&self, name: &str, namesrv: &str) -> Result<(Server, String)> {
         let dir = self.fresh_dir(name)?;
         let port = free_port()?;
         let conf = dir.join("broker.conf");
@@ -170,7 +199,7 @@ impl Programs {
 
 impl Standalone {
     /// Brokers in the route of a topic.
-    pub(crate) fn route(&self, topic: &str) -> Result<Vec<String>> {
+    pub fn route(&self, topic: &str) -> Result<Vec<String>> {
         route(&self.namesrv, topic)
     }
 }

@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Marks every process that this run starts, in its environment.
-pub(crate) const RUN_VARIABLE: &str = "RINGMQ_E2E_RUN";
+pub const RUN_VARIABLE: &str = "RINGMQ_E2E_RUN";
 
 /// A running program.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Server {
     child: Child,
     name: String,
     log: PathBuf,
@@ -27,7 +27,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a program whose output goes to `dir/name.log`, added to what is there.
-    pub(crate) fn start(mut command: Command, name: &str, dir: &Path) -> Result<Self> {
+    pub fn start(mut command: Command, name: &str, dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let log = dir.join(format!("{name}.log"));
         let out = File::options().create(true).append(true).open(&log)?;
@@ -45,17 +45,18 @@ impl Server {
         })
     }
 
-    pub(crate) fn id(&self) -> u32 {
+    /// The process id.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// What the program wrote so far.
-    pub(crate) fn output(&self) -> String {
+    pub fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Resident memory in bytes.
-    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+    pub fn resident_bytes(&self) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
         let line = status
             .lines()
@@ -65,33 +66,38 @@ impl Server {
         Ok(kib * 1024)
     }
 
-    pub(crate) fn exited(&mut self) -> Result<Option<ExitStatus>> {
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// When the system cannot tell.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
     }
 
     /// An error with the end of the log when the program is gone.
-    pub(crate) fn require_running(&mut self) -> Result<()> {
+    pub fn require_running(&mut self) -> Result<()> {
         if let Some(status) = self.exited()? {
             bail!("{} ended ({status}):\n{}", self.name, self.log_tail());
         }
         Ok(())
     }
 
-    pub(crate) fn log_tail(&self) -> String {
+    /// The last lines of its log.
+    pub fn log_tail(&self) -> String {
         let text = self.output();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
     /// SIGKILL, and waits until the process is gone.
-    pub(crate) fn kill(mut self) -> Result<()> {
+    pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
     /// SIGTERM; the exit status must be 0 within the limit.
-    pub(crate) fn terminate(mut self, limit: Duration) -> Result<()> {
+    pub fn terminate(mut self, limit: Duration) -> Result<()> {
         self.require_running()?;
         kill(Pid::from_raw(self.id() as i32), Signal::SIGTERM)?;
         let status = self.wait(limit)?;
@@ -104,7 +110,11 @@ impl Server {
         Ok(())
     }
 
-    pub(crate) fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it is still running after `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let end = Instant::now() + limit;
         while Instant::now() < end {
             if let Some(status) = self.exited()? {
@@ -120,7 +130,7 @@ impl Server {
     }
 
     /// Waits until `namesrv` gives a route for `topic`.
-    pub(crate) fn wait_route(&mut self, namesrv: &str, topic: &str, limit: Duration) -> Result<()> {
+    pub fn wait_route(&mut self, namesrv: &str, topic: &str, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         loop {
             self.require_running()?;
@@ -148,7 +158,7 @@ impl Drop for Server {
 }
 
 /// The broker addresses in a topic's route; none for an unknown topic.
-pub(crate) fn route(namesrv: &str, topic: &str) -> Result<Vec<String>> {
+pub fn route(namesrv: &str, topic: &str) -> Result<Vec<String>> {
     let mut connection = Connection::open(namesrv)?;
     let fields = [("topic", topic), ("acceptStandardJsonOnly", "true")];
     let answer = connection.call(GET_ROUTEINFO_BY_TOPIC, &fields, &[])?;
@@ -164,7 +174,7 @@ pub(crate) fn route(namesrv: &str, topic: &str) -> Result<Vec<String>> {
 }
 
 /// Processes of this run that still live.
-pub(crate) fn survivors() -> Vec<String> {
+pub fn survivors() -> Vec<String> {
     let mark = format!("{RUN_VARIABLE}={}", run_id());
     let Ok(entries) = fs::read_dir("/proc") else {
         return vec!["/proc cannot be read".to_owned()];
@@ -189,16 +199,18 @@ pub(crate) fn survivors() -> Vec<String> {
         .collect()
 }
 
-pub(crate) fn run_id() -> String {
+/// What marks this run: the id of its process.
+pub fn run_id() -> String {
     std::process::id().to_string()
 }
 
-pub(crate) fn pause(ms: u64) {
+/// Sleeps.
+pub fn pause(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
 /// A port with its neighbours free: a broker takes also the one two below.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 25_100 + (std::process::id() % 40) as u16 * 15;
     for _ in 0..200 {

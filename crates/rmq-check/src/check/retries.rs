@@ -1,0 +1,155 @@
+//! P12: a message that fails comes again, later each time, and ends as one dead letter.
+//!
+//! Followed by group and uid, from the deliveries, the listeners' verdicts and the dump of
+//! `%DLQ%group`. A broker that died may lead a client to give a message back twice: then more than
+//! one dead letter is counted, not condemned. Java: `DefaultMQPushConsumerImpl.sendMessageBack`.
+
+use super::report::{Findings, Focus, Property, uid_text};
+use crate::file::Strings;
+use crate::record::Record;
+use base::HashMap;
+
+/// A broker's death so long after a message was given back makes its answer doubtful, in ns.
+const DOUBT_NS: u64 = 30_000_000_000;
+/// Java's default of maxReconsumeTimes.
+const MAX_TIMES_DEFAULT: i64 = 16;
+/// Times are cut to whole milliseconds on the way, once by each side.
+const EARLY_NS_MAX: u64 = 2_000_000;
+
+/// One message that failed or came again in one group.
+#[derive(Debug, Clone, Copy, Default)]
+struct Story {
+    /// Bit n: it was delivered with n reconsume times.
+    times: u64,
+    /// The last time it was given back: when, which time, and the delay asked for.
+    later_ns: u64,
+    later_times: i64,
+    delay_ns: u64,
+    /// How often it was given back for the last time, and when first.
+    last_laters: u32,
+    last_later_ns: u64,
+    dead: u32,
+    is_doubtful: bool,
+}
+
+/// All such messages.
+#[derive(Debug, Default)]
+pub(crate) struct Retries {
+    stories: HashMap<(u16, u64), Story>,
+    max_times: HashMap<u16, i64>,
+    deaths_ns: Vec<u64>,
+    /// Groups whose dead letters are in the dump.
+    dumped: Vec<u16>,
+}
+
+impl Retries {
+    pub(crate) fn set_max(&mut self, group: u16, times: i64) {
+        self.max_times.insert(group, times);
+    }
+
+    pub(crate) fn broker_died(&mut self, t_ns: u64) {
+        self.deaths_ns.push(t_ns);
+    }
+
+    pub(crate) fn dead_letters_are_dumped(&mut self, group: u16) {
+        self.dumped.push(group);
+    }
+
+    fn max_of(&self, group: u16) -> i64 {
+        self.max_times
+            .get(&group)
+            .copied()
+            .unwrap_or(MAX_TIMES_DEFAULT)
+    }
+
+    pub(crate) fn deliver(&mut self, record: &Record, strings: &Strings, found: &mut Findings) {
+        let times = record.aux;
+        let key = (record.group, record.uid);
+        if times == 0 {
+            if let Some(story) = self.stories.get_mut(&key) {
+                story.times |= 1;
+            }
+            return;
+        }
+        let max = self.max_of(record.group);
+        let group = strings.text(record.group);
+        let name = uid_text(record.uid);
+        let mut say = |sentence: String| found.add(Property::P12, Focus::Uid(record.uid), sentence);
+        if !(0..64).contains(&times) || times > max {
+            return say(format!(
+                "{group} got {name} for the {times}th time, {max} are allowed"
+            ));
+        }
+        let story = self.stories.entry(key).or_default();
+        if story.times >> times & 1 == 0 {
+            if story.times >> (times - 1) & 1 == 0 {
+                say(format!(
+                    "{group} got {name} with {times} reconsume times and never with {}",
+                    times - 1
+                ));
+            } else if story.later_times == times - 1
+                && record.t_ns + EARLY_NS_MAX < story.later_ns + story.delay_ns
+            {
+                say(format!(
+                    "{group} got {name} again after {} ms, {} ms were asked for",
+                    record.t_ns.saturating_sub(story.later_ns) / 1_000_000,
+                    story.delay_ns / 1_000_000
+                ));
+            }
+            story.times |= 1 << times;
+        }
+    }
+
+    /// A listener ended; only `RECONSUME_LATER` matters here.
+    pub(crate) fn consumed(&mut self, record: &Record) {
+        const LATER: i32 = 1;
+        if record.code != LATER {
+            return;
+        }
+        let max = self.max_of(record.group);
+        let story = self.stories.entry((record.group, record.uid)).or_default();
+        story.times |= 1 << record.offset.clamp(0, 63);
+        story.later_ns = record.t_ns;
+        story.later_times = record.offset;
+        story.delay_ns = record.aux.max(0).cast_unsigned() * 1_000_000;
+        if record.offset >= max {
+            if story.last_laters == 0 {
+                story.last_later_ns = record.t_ns;
+            }
+            story.last_laters += 1;
+        }
+    }
+
+    pub(crate) fn dead_letter(&mut self, group: u16, record: &Record) {
+        self.stories.entry((group, record.uid)).or_default().dead += 1;
+    }
+
+    pub(crate) fn close(&mut self, strings: &Strings, found: &mut Findings) {
+        let mut all: Vec<_> = self.stories.drain().collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        for ((group, uid), mut story) in all {
+            if !self.dumped.contains(&group) {
+                continue;
+            }
+            story.is_doubtful = self
+                .deaths_ns
+                .iter()
+                .any(|death| (story.last_later_ns..story.last_later_ns + DOUBT_NS).contains(death));
+            let name = uid_text(uid);
+            let group = strings.text(group);
+            let sentence = if story.last_laters > 0 && story.dead == 0 {
+                format!("{name} failed for the last time in {group} and is no dead letter")
+            } else if story.dead > 0 && story.last_laters == 0 {
+                format!("{name} is a dead letter of {group} without its last failure")
+            } else if story.dead > story.last_laters && !story.is_doubtful {
+                format!(
+                    "{name} is {} dead letters of {group} after {} last failures",
+                    story.dead, story.last_laters
+                )
+            } else {
+                continue;
+            };
+            found.add(Property::P12, Focus::Uid(uid), sentence);
+        }
+    }
+}
