@@ -11,6 +11,9 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use rmq_check::check::check;
+use rmq_check::file::Writer;
+use rmq_check::generate::{self, Shape};
+use rmq_check::selftest::{Line, Trust, selftest};
 use rmq_check::source::Files;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +40,29 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Writes a clean history with everything that may rightly happen.
+    Generate {
+        /// The file; its side table is written beside it.
+        file: PathBuf,
+        /// Messages; an event is written about four times as often.
+        #[arg(long, default_value_t = 1_000_000)]
+        messages: u64,
+        /// Where everything random comes from.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Tests the checker itself: mutated histories must be caught, clean ones must not.
+    Selftest {
+        /// Histories per mutator.
+        #[arg(long, default_value_t = 50)]
+        seeds: u64,
+        /// Clean histories.
+        #[arg(long, default_value_t = 100)]
+        clean: u64,
+        /// Messages per history.
+        #[arg(long, default_value_t = 5_000)]
+        messages: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,5 +86,44 @@ fn run(command: Command) -> Result<ExitCode> {
             }
             Ok(ExitCode::from(u8::from(!report.is_clean())))
         }
+        Command::Generate {
+            file,
+            messages,
+            seed,
+        } => {
+            let mut writer = Writer::create(&file, seed)?;
+            let strings = generate::strings()?;
+            for id in 1..strings.len() {
+                writer.string(strings.text(id as u16))?;
+            }
+            let mut events = 0_u64;
+            generate::generate(Shape { seed, messages }, &mut |record| {
+                events += 1;
+                writer.append(record)
+            })?;
+            writer.flush()?;
+            println!("{events} events in {}", file.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Selftest {
+            seeds,
+            clean,
+            messages,
+        } => {
+            let trust = Trust {
+                seeds,
+                clean,
+                messages,
+            };
+            let is_right = selftest(trust, print_line)?;
+            Ok(ExitCode::from(u8::from(!is_right)))
+        }
+    }
+}
+
+fn print_line(line: &Line) {
+    println!("{:>4} of {:>4}  {}", line.right, line.tried, line.name);
+    if let Some((seed, what)) = &line.first_wrong {
+        println!("    wrong at seed {seed}: {what}");
     }
 }

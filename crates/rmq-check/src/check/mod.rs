@@ -180,11 +180,11 @@ impl<'a> Judges<'a> {
     fn broker(&mut self, record: &Record) {
         self.live.broker(record, &mut self.found);
         if record.op == Op::BrokerExit {
+            self.groups.crash(record);
             if record.aux != 0 || record.flags & FLAG_EXPECTED == 0 {
                 self.found.totals.crashes += 1;
+                self.retries.broker_died(record.t_ns);
             }
-            self.groups.crash(record);
-            self.retries.broker_died(record.t_ns);
         }
     }
 

@@ -21,7 +21,7 @@ const EARLY_NS_MAX: u64 = 2_000_000;
 struct Story {
     /// Bit n: it was delivered with n reconsume times.
     times: u64,
-    /// The last time it was given back: when, which time, and the delay asked for.
+    /// When it was first given back the last of its times, and the delay asked for.
     later_ns: u64,
     later_times: i64,
     delay_ns: u64,
@@ -109,9 +109,12 @@ impl Retries {
         let max = self.max_of(record.group);
         let story = self.stories.entry((record.group, record.uid)).or_default();
         story.times |= 1 << record.offset.clamp(0, 63);
-        story.later_ns = record.t_ns;
-        story.later_times = record.offset;
-        story.delay_ns = record.aux.max(0).cast_unsigned() * 1_000_000;
+        // A message that is delivered twice is given back twice: the first one counts.
+        if story.later_ns == 0 || record.offset > story.later_times {
+            story.later_ns = record.t_ns;
+            story.later_times = record.offset;
+            story.delay_ns = record.aux.max(0).cast_unsigned() * 1_000_000;
+        }
         if record.offset >= max {
             if story.last_laters == 0 {
                 story.last_later_ns = record.t_ns;
