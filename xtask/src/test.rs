@@ -18,6 +18,9 @@ pub(crate) struct Options {
     seeds: u64,
 }
 
+/// Rounds of the campaign that every test run plays; a long one is a command by hand.
+const KILLS: u64 = 10;
+
 /// Runs every stage; the first failure ends it.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without_clients {
@@ -42,6 +45,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without_clients {
         build_release()?;
         passed += end_to_end_count()?;
+        torture(&["kill9", "--rounds", &KILLS.to_string()])?;
+        passed += KILLS;
     }
     println!("\n{passed} passed, 0 failed");
     Ok(())

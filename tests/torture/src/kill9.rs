@@ -6,6 +6,7 @@
 use crate::world::{Load, World};
 use anyhow::{Result, bail};
 use clap::Args;
+use harness::java::Java;
 use harness::programs::Programs;
 use hdrhistogram::Histogram;
 use rmq_check::draw::Draw;
@@ -24,6 +25,9 @@ pub(crate) struct Options {
     /// Where the random instants come from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Leaves out the Java clients.
+    #[arg(long)]
+    without_java: bool,
 }
 
 const LOAD_MS_MIN: u64 = 200;
@@ -32,26 +36,29 @@ const LOAD_MS_MAX: u64 = 800;
 const START_KILL_ONE_IN: u64 = 4;
 const START_KILLS_MAX: u32 = 3;
 
-pub(crate) fn run(programs: &Programs, options: &Options) -> Result<()> {
+pub(crate) fn run(programs: &Programs, java: &Java, options: &Options) -> Result<()> {
     let config = [
         format!("flushDiskType={}", options.flush),
         "mappedFileSizeCommitLog=67108864".to_owned(),
     ];
     let run = 0x9_0000_0000 | options.seed;
     let mut world = World::new(programs, "kill9", run, &config, &Load::default())?;
-    let result = rounds(&mut world, options);
+    let result = rounds(&mut world, java, options);
     if result.is_err() {
         println!("{}", world.how_to_look());
     }
     result
 }
 
-fn rounds(world: &mut World, options: &Options) -> Result<()> {
+fn rounds(world: &mut World, java: &Java, options: &Options) -> Result<()> {
     let mut draw = Draw::new(options.seed);
     let mut recovery_us = Histogram::<u64>::new(3)?;
     let mut start_kills = 0;
     world.broker.wait_serving(&mut world.probe, None)?;
     world.start_load()?;
+    if !options.without_java {
+        world.start_java(java)?;
+    }
     for round in 1..=options.rounds {
         let load_ms = LOAD_MS_MIN + draw.below(LOAD_MS_MAX - LOAD_MS_MIN);
         std::thread::sleep(Duration::from_millis(load_ms));

@@ -11,6 +11,7 @@
 
 mod broker;
 mod dump;
+mod java;
 mod journal;
 mod kill9;
 mod receive;
@@ -19,6 +20,7 @@ mod world;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use harness::java::Java;
 use harness::programs::Programs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,10 +65,11 @@ fn run(arguments: Arguments) -> Result<()> {
         .binary
         .or_else(|| std::env::var_os("RINGMQ_BINARY").map(PathBuf::from))
         .unwrap_or_else(|| root.join("target/release/ringmq"));
+    let java = Java::new(&root, &work);
     let programs = Programs::new(binary, &work)?;
     programs.require_binary()?;
     match arguments.campaign {
-        Campaign::Kill9(options) => kill9::run(&programs, &options)?,
+        Campaign::Kill9(options) => kill9::run(&programs, &java, &options)?,
     }
     programs.remove_data()
 }

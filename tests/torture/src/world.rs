@@ -4,12 +4,14 @@
 //! must always hold: a campaign ends with a drain, a dump and the checker's verdict, and the
 //! directory of a failed run stays.
 
-use crate::broker::{BrokerOptions, BrokerProcess};
+use crate::broker::{BROKER_NAME, BrokerOptions, BrokerProcess};
 use crate::dump;
+use crate::java::{JAVA_GROUP, JAVA_RECONSUME_TIMES_MAX, JavaClients};
 use crate::journal::Journal;
 use crate::receive::{Consumer, Group};
 use crate::send::{Producer, Sums, Targets};
 use anyhow::{Context, Result, anyhow, bail};
+use harness::java::Java;
 use harness::programs::Programs;
 use harness::server::Server;
 use harness::wire::Connection;
@@ -20,12 +22,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// flushConsumerOffsetInterval of the broker under test.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(1);
 /// What a commit may lag behind that interval.
 const COMMIT_SLACK: Duration = Duration::from_millis(700);
+/// How long the Java group may take to read what is left.
+const JAVA_DRAIN_LIMIT: Duration = Duration::from_mins(2);
+/// The Java group is done when nothing came for so long: longer than any delay of a retry.
+const JAVA_QUIET: Duration = Duration::from_secs(7);
 /// The topic of the probe that measures recovery.
 const PROBE_TOPIC: &str = "Probe";
 const PROBE_NUMBER: u16 = 1;
@@ -60,6 +66,8 @@ pub(crate) struct World {
     pub(crate) sums: Arc<Sums>,
     /// Histories of other processes, to be judged with ours.
     pub(crate) others: Vec<PathBuf>,
+    java: Option<JavaClients>,
+    namesrv: String,
     load: Load,
     probe_targets: Targets,
     group: Arc<Group>,
@@ -103,7 +111,7 @@ impl World {
         let options = BrokerOptions {
             binary: programs.binary().to_owned(),
             dir,
-            namesrv,
+            namesrv: namesrv.clone(),
             store,
             shards: 2,
             config: lines,
@@ -128,6 +136,8 @@ impl World {
             probe,
             sums,
             others: Vec::new(),
+            java: None,
+            namesrv,
             load: load.clone(),
             probe_targets,
             group: Arc::new(group),
@@ -167,6 +177,24 @@ impl World {
         Ok(())
     }
 
+    /// Adds the official client to the load; to be called once the broker serves.
+    pub(crate) fn start_java(&mut self, java: &Java) -> Result<()> {
+        let group_id = self.journal.string(JAVA_GROUP)?;
+        self.journal.event(Op::Setting, Kind::Ok, |record| {
+            record.code = Setting::MaxReconsumeTimes as i32;
+            record.group = group_id;
+            record.aux = JAVA_RECONSUME_TIMES_MAX;
+        })?;
+        self.java = Some(JavaClients::start(
+            java,
+            self.broker.dir(),
+            (&self.namesrv, BROKER_NAME),
+            self.journal.run(),
+            &self.load.targets,
+        )?);
+        Ok(())
+    }
+
     /// Lets the queues of the Rust group change hands.
     pub(crate) fn rebalance(&self) {
         self.group.epoch.fetch_add(1, Ordering::Relaxed);
@@ -187,6 +215,12 @@ impl World {
     /// Ends the producers; the broker must be serving.
     pub(crate) fn stop_producers(&mut self) -> Result<()> {
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(java) = &mut self.java {
+            let acknowledged = java.stop()?;
+            self.sums
+                .acknowledged
+                .fetch_add(acknowledged, Ordering::Relaxed);
+        }
         self.producers.drain(..).try_for_each(join)
     }
 
@@ -196,14 +230,57 @@ impl World {
         self.drain.store(true, Ordering::Relaxed);
         self.consumers.drain(..).try_for_each(join)?;
         let address = self.broker.address();
-        for targets in [&self.load.targets, &self.probe_targets]
-            .into_iter()
-            .chain(further)
-        {
+        let mut targets = vec![self.load.targets.clone(), self.probe_targets.clone()];
+        targets.extend(further.iter().cloned());
+        if self.java.is_some() {
+            targets.push(self.drain_java()?);
+        }
+        for targets in &targets {
             dump::dump(&self.journal, &address, targets)?;
         }
         self.broker.stop()?;
         self.verdict()
+    }
+
+    /// Waits until the Java group has read everything, retries too; the topics of its failures.
+    fn drain_java(&mut self) -> Result<Targets> {
+        let mut java = self.java.take().context("no Java clients")?;
+        let mut connection = Connection::open(&self.broker.address())?;
+        let own = Targets {
+            topics: vec![format!("%RETRY%{JAVA_GROUP}"), format!("%DLQ%{JAVA_GROUP}")],
+            queues: 1,
+        };
+        let end = Instant::now() + JAVA_DRAIN_LIMIT;
+        let mut quiet = (Instant::now(), 0);
+        while quiet.0.elapsed() < JAVA_QUIET {
+            let delivered = java.delivered()?;
+            let behind = behind(&mut connection, &self.load.targets)?
+                + behind_in(&mut connection, &own.topics[0], 0)?;
+            if delivered != quiet.1 || behind > 0 {
+                quiet = (Instant::now(), delivered);
+            }
+            if Instant::now() > end {
+                bail!(
+                    "the Java group is still {behind} messages behind after {JAVA_DRAIN_LIMIT:?}"
+                );
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        self.others.push(java.close()?);
+        let group_id = self.journal.string(JAVA_GROUP)?;
+        for topic in &self.load.targets.topics {
+            let topic_id = self.journal.string(topic)?;
+            for queue in 0..self.load.targets.queues {
+                let max = connection.max_offset(topic, i32::from(queue))?;
+                self.journal.event(Op::Drained, Kind::Ok, |record| {
+                    record.group = group_id;
+                    record.topic = topic_id;
+                    record.queue = queue;
+                    record.offset = max;
+                })?;
+            }
+        }
+        Ok(own)
     }
 
     /// What the checker says of all histories.
@@ -234,14 +311,35 @@ impl World {
     }
 }
 
+/// How many messages the Java group has yet to commit.
+fn behind(connection: &mut Connection, targets: &Targets) -> Result<i64> {
+    let mut sum = 0;
+    for topic in &targets.topics {
+        for queue in 0..targets.queues {
+            sum += behind_in(connection, topic, queue)?;
+        }
+    }
+    Ok(sum)
+}
+
+fn behind_in(connection: &mut Connection, topic: &str, queue: u16) -> Result<i64> {
+    let queue = i32::from(queue);
+    let max = connection.max_offset(topic, queue)?;
+    // A group without an offset has read nothing.
+    let committed = connection
+        .committed(JAVA_GROUP, topic, queue)
+        .unwrap_or_default();
+    Ok(max - committed)
+}
+
 fn make_topics(broker: &mut BrokerProcess, targets: &[&Targets]) -> Result<()> {
-    let end = std::time::Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(30);
     let mut connection = loop {
         broker.require_running()?;
         if let Ok(connection) = Connection::open(&broker.address()) {
             break connection;
         }
-        if std::time::Instant::now() > end {
+        if Instant::now() > end {
             bail!("the broker does not listen after 30 s");
         }
         std::thread::sleep(Duration::from_millis(10));
