@@ -114,7 +114,7 @@ impl BlockHeader {
 }
 
 /// Checksum over the header without its last word, and the payload.
-fn checksum(secret: u32, block: &[u8]) -> u32 {
+pub(crate) fn checksum(secret: u32, block: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(secret);
     hasher.update(&block[..SUM_AT]);
     hasher.update(&block[HEADER_LEN..]);

@@ -2,7 +2,7 @@
 //!
 //! Owned by the shard. Blocks leave in the order they came; they never enter the tail cache, so a
 //! reader that catches up pushes nobody else's blocks out. Invariant: what is kept was verified
-//! against its checksum, or is marked as damaged.
+//! against its checksum, or tells which of its messages are proven good.
 
 use base::HashMap;
 use std::collections::VecDeque;
@@ -13,7 +13,9 @@ use std::rc::Rc;
 pub(crate) enum ColdBlock {
     /// Header and records.
     Good(Rc<[u8]>),
-    /// It does not match its checksum.
+    /// It does not match its checksum; the messages at these positions are proven good.
+    Salvaged(Rc<[u8]>, Rc<[u64]>),
+    /// It does not match its checksum, and nothing of it is proven good.
     Damaged,
 }
 
@@ -67,6 +69,7 @@ fn cost(block: &ColdBlock) -> usize {
     ENTRY_COST
         + match block {
             ColdBlock::Good(bytes) => bytes.len(),
+            ColdBlock::Salvaged(bytes, proven) => bytes.len() + 8 * proven.len(),
             ColdBlock::Damaged => 0,
         }
 }

@@ -7,12 +7,14 @@ use crate::block::{BlockHeader, HEADER_LEN};
 use crate::cold::ColdBlock;
 use crate::consume_queue::pages::{Page, PageKey, UNITS_PER_PAGE};
 use crate::consume_queue::{Unit, UnitBytes};
+use crate::damage::Left;
 use crate::error::ReadError;
 use crate::record::{self, Record, RecordKind, TAG_LEN};
 use crate::stats::add;
 use crate::store::Inner;
 use base::{LogPosition, PhyOffset};
 use rt::{File, Rt};
+use std::borrow::Cow;
 use std::rc::Rc;
 
 impl<R: Rt> Inner<R> {
@@ -23,7 +25,7 @@ impl<R: Rt> Inner<R> {
         let need = self
             .peek(start, &bytes)
             .map_or(0, |header| header.used_len());
-        if need > bytes.len() && need <= self.settings.record_len_max + self.settings.block_bytes {
+        if need > bytes.len() && self.may_be_block(need) {
             bytes = self.read_log(start, need).await?;
         }
         let mut cold = self.cold.borrow_mut();
@@ -35,9 +37,14 @@ impl<R: Rt> Inner<R> {
             cold.add(start + at as u64, ColdBlock::Good(Rc::from(block)));
             at += header.block_len as usize;
         }
-        if at == 0 {
-            add(&self.counters.damaged, 1);
-            tracing::error!(shard = %self.settings.shard, position = start, "damaged log block");
+        if at == 0 && !bytes.is_empty() {
+            let left = match self.damaged_block(start, &bytes) {
+                Left::Whole(_, block) => ColdBlock::Good(Rc::from(block)),
+                Left::Parts(proven) if proven.is_empty() => ColdBlock::Damaged,
+                Left::Parts(proven) => ColdBlock::Salvaged(Rc::from(bytes), Rc::from(proven)),
+            };
+            cold.add(start, left);
+        } else if at == 0 {
             cold.add(start, ColdBlock::Damaged);
         }
         Ok(())
@@ -93,63 +100,132 @@ impl<R: Rt> Inner<R> {
             let payload = bytes.get(HEADER_LEN..).unwrap_or(&[]);
             return Ok(message_in(block, payload, position, acknowledged));
         }
+        let block = self.settings.block_bytes;
+        let mut found = self.find_block(position, block).await?;
+        if matches!(found, Found::Nothing) {
+            // Its own block may be damaged: the one before tells where it begins.
+            let far = 2 * block + self.settings.record_len_max;
+            found = self.find_block(position, far).await?;
+        }
+        let start = match found {
+            Found::Block(start, block) => {
+                return Ok(message_in(
+                    start,
+                    &block[HEADER_LEN..],
+                    position,
+                    acknowledged,
+                ));
+            }
+            Found::Damaged(start) => start,
+            Found::Nothing => return Ok(None),
+        };
+        self.bring_blocks(start, self.settings.block_bytes).await?;
+        Ok(match self.cold.borrow().get(start) {
+            Some(ColdBlock::Good(block)) => {
+                message_in(start, &block[HEADER_LEN..], position, acknowledged)
+            }
+            Some(ColdBlock::Salvaged(bytes, proven)) if proven.contains(&position) => {
+                let unit = &bytes[(position - start) as usize..];
+                record::unit_len(unit).and_then(|len| unit.get(..len).map(<[u8]>::to_vec))
+            }
+            _ => None,
+        })
+    }
+
+    /// The block that covers a position, by looking back, as far as told, for one that checks out:
+    /// what only looks like a header may be part of a message.
+    async fn find_block(&self, position: u64, back: usize) -> Result<Found, ReadError> {
         // A block that is longer than a full one holds one record only, at its start.
         let align = self.settings.block_align as u64;
-        let back = self.settings.block_bytes as u64;
-        let segment = position - position % self.settings.segment_bytes;
+        let first = position - position % self.settings.segment_bytes + align;
         let from = position
-            .saturating_sub(back)
+            .saturating_sub(back as u64)
             .next_multiple_of(align)
-            .max(segment + align);
+            .max(first);
         let window = position.saturating_sub(from) as usize;
         let bytes = self
             .read_log(from, window + self.settings.block_bytes)
             .await?;
         let mut start = position - position % align;
         while start >= from {
-            let covers = |h: &BlockHeader| start + h.used_len() as u64 > position;
             let rest = bytes.get((start - from) as usize..).unwrap_or(&[]);
-            if self.peek(start, rest).is_some_and(|header| covers(&header)) {
-                self.bring_blocks(start, self.settings.block_bytes).await?;
-                return Ok(match self.cold.borrow().get(start) {
-                    Some(ColdBlock::Good(block)) => {
-                        message_in(start, &block[HEADER_LEN..], position, acknowledged)
-                    }
-                    _ => None,
+            let need = self.peek(start, rest).map_or(0, |header| header.used_len());
+            let more;
+            let rest = if need > rest.len() && self.may_be_block(need) {
+                more = self.read_log(start, need).await?;
+                &more
+            } else {
+                rest
+            };
+            if let Some((header, block)) = self.checked(start, rest) {
+                if start + block.len() as u64 > position {
+                    return Ok(Found::Block(start, block.to_vec()));
+                }
+                // The next one begins where this one ends, whatever it looks like.
+                let next = header.end();
+                let is_next = next <= position && !header.end_of_segment;
+                return Ok(if is_next {
+                    Found::Damaged(next)
+                } else {
+                    Found::Nothing
                 });
             }
-            let Some(before) = start.checked_sub(align) else {
-                break;
-            };
-            start = before;
+            start -= align;
         }
-        Ok(None)
+        Ok(if from == first && position >= first {
+            Found::Damaged(first)
+        } else {
+            Found::Nothing
+        })
+    }
+
+    /// Whether a block may be so long.
+    fn may_be_block(&self, len: usize) -> bool {
+        len <= self.settings.record_len_max + self.settings.block_bytes
     }
 
     /// Makes a page of the queue index again, from the log. Places whose message cannot be read
     /// any more are marked as lost.
     pub(crate) async fn rebuild_page(&self, key: PageKey) -> Result<Page, ReadError> {
-        add(&self.counters.damaged, 1);
-        tracing::error!(shard = %self.settings.shard, page = key.page, "damaged index page, made again");
+        self.damaged_page(key.page);
         let mut units: Vec<UnitBytes> = vec![Unit::LOST.encode(); UNITS_PER_PAGE];
         let (mut position, end) = {
             let log = self.log.borrow();
             (log.segments.start(), log.written())
         };
+        // Only what begins where a block ends is looked at when it is damaged.
+        let mut is_start = true;
         while position < end {
-            position = self.skip_segment_header(position);
+            let settled = self.skip_segment_header(position);
+            is_start |= settled > position;
+            position = settled;
             let bytes = self
                 .read_log(position, 2 * self.settings.block_bytes)
                 .await?;
             let need = self
                 .peek(position, &bytes)
                 .map_or(0, |header| header.used_len());
-            let bytes = if need > bytes.len() {
+            let bytes = if need > bytes.len() && self.may_be_block(need) {
                 self.read_log(position, need).await?
             } else {
                 bytes
             };
-            let Some((header, block)) = self.checked(position, &bytes) else {
+            let checked = self.checked(position, &bytes);
+            let good = checked.map(|(header, block)| (header, Cow::Borrowed(block)));
+            let good = match good {
+                None if is_start && bytes.iter().any(|byte| *byte != 0) => {
+                    match self.damaged_block(position, &bytes) {
+                        Left::Whole(header, block) => Some((header, Cow::Owned(block))),
+                        Left::Parts(proven) => {
+                            self.collect_proven(key, position, &bytes, &proven, &mut units);
+                            None
+                        }
+                    }
+                }
+                good => good,
+            };
+            is_start = good.is_some();
+            let Some((header, block)) = good else {
                 position += self.settings.block_align as u64;
                 continue;
             };
@@ -164,24 +240,52 @@ impl<R: Rt> Inner<R> {
         Ok(Page::encode(key, &units))
     }
 
+    /// The same for the messages of a damaged block that are proven good.
+    fn collect_proven(
+        &self,
+        key: PageKey,
+        block: u64,
+        bytes: &[u8],
+        proven: &[u64],
+        units: &mut [UnitBytes],
+    ) {
+        for position in proven {
+            let at = (position - block) as usize - TAG_LEN;
+            let found = bytes.get(at..).and_then(record::first);
+            if let Some((Record::Message { tags_code, unit }, _)) = found {
+                self.place_unit(key, block, *position, tags_code, unit, units);
+            }
+        }
+    }
+
+    fn place_unit(
+        &self,
+        key: PageKey,
+        block: u64,
+        position: u64,
+        tags_code: i64,
+        unit: &[u8],
+        units: &mut [UnitBytes],
+    ) {
+        let first = key.chunk * UNITS_PER_PAGE as i64;
+        let head = record::message_head(unit)
+            .filter(|head| Page::fingerprint(head.topic, head.queue_id) == key.queue);
+        let index = head.map_or(-1, |head| head.queue_offset.0 - first);
+        if let Some(place) = usize::try_from(index).ok().and_then(|i| units.get_mut(i)) {
+            let align = self.settings.block_align;
+            *place = Unit::new(block, position, unit.len() as u32, tags_code, align).encode();
+        }
+    }
+
     /// Takes over the units of a block's messages that belong into a page. A queue of that name
     /// that was deleted in between leaves nothing.
     fn collect_units(&self, key: PageKey, block: u64, payload: &[u8], units: &mut [UnitBytes]) {
-        let first = key.chunk * UNITS_PER_PAGE as i64;
         let mut at = 0;
         while let Some((record, len)) = payload.get(at..).and_then(record::first) {
             match record {
                 Record::Message { tags_code, unit } => {
-                    let head = record::message_head(unit)
-                        .filter(|head| Page::fingerprint(head.topic, head.queue_id) == key.queue);
-                    let index = head.map_or(-1, |head| head.queue_offset.0 - first);
-                    if let Some(place) = usize::try_from(index).ok().and_then(|i| units.get_mut(i))
-                    {
-                        let position = block + (HEADER_LEN + at + TAG_LEN) as u64;
-                        let align = self.settings.block_align;
-                        *place = Unit::new(block, position, unit.len() as u32, tags_code, align)
-                            .encode();
-                    }
+                    let position = block + (HEADER_LEN + at + TAG_LEN) as u64;
+                    self.place_unit(key, block, position, tags_code, unit, units);
                 }
                 Record::Internal {
                     kind: RecordKind::QUEUE_DELETED,
@@ -207,6 +311,15 @@ impl<R: Rt> Inner<R> {
             position
         }
     }
+}
+
+/// Where a position lies.
+enum Found {
+    /// In this block, which starts there.
+    Block(u64, Vec<u8>),
+    /// In a damaged block that starts there.
+    Damaged(u64),
+    Nothing,
 }
 
 /// The message that starts exactly at `position` in a block's payload.

@@ -119,12 +119,39 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The same, with one flipped bit put right. Tells whether there was one.
+    ///
+    /// # Errors
+    /// As [`Layout::parse`].
+    pub(crate) fn read(text: &[u8]) -> Result<(Self, bool), String> {
+        let parsed = Self::parse(text);
+        let is_ours = parsed
+            .as_ref()
+            .is_ok_and(|l| l.format_version == FORMAT_VERSION);
+        if is_ours || text.len() > 256 {
+            return parsed.map(|layout| (layout, false));
+        }
+        let mut text = text.to_vec();
+        for bit in 0..text.len() * 8 {
+            text[bit / 8] ^= 1 << (bit % 8);
+            let layout = Self::parse(&text).ok();
+            if let Some(layout) = layout.filter(|layout| layout.format_version == FORMAT_VERSION) {
+                return Ok((layout, true));
+            }
+            text[bit / 8] ^= 1 << (bit % 8);
+        }
+        parsed.map(|layout| (layout, false))
+    }
+
     /// Reads what is there and checks it against what is wanted.
     fn check(text: &[u8], path: &Path, wanted: &Self) -> Result<Self, LayoutError> {
-        let found = Self::parse(text).map_err(|reason| LayoutError::Damaged {
+        let (found, is_repaired) = Self::read(text).map_err(|reason| LayoutError::Damaged {
             path: path.to_owned(),
             reason,
         })?;
+        if is_repaired {
+            tracing::error!(path = %path.display(), "the file has one flipped bit, read as it was");
+        }
         found.accept(path, wanted)
     }
 
@@ -309,6 +336,27 @@ mod tests {
             );
         }
         assert!(Layout::parse(text.replace("shardCount=2", "shardCount=3").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn any_single_flipped_bit_of_a_layout_is_put_right() {
+        let layout = Layout {
+            format_version: 1,
+            shard_count: 2,
+            block_align: 4_096,
+        };
+        let text = layout.to_text();
+        for bit in 0..text.len() * 8 {
+            let mut flipped = text.clone().into_bytes();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Layout::read(&flipped), Ok((layout, true)), "bit {bit}");
+        }
+        assert!(Layout::read(b"another file").is_err());
+        let newer = Layout {
+            format_version: 3,
+            ..layout
+        };
+        assert_eq!(Layout::read(newer.to_text().as_bytes()), Ok((newer, false)));
     }
 
     #[test]

@@ -303,7 +303,10 @@ impl<R: Rt> Inner<R> {
             }
             None => match cold.get(block) {
                 Some(ColdBlock::Good(bytes)) => bytes,
-                Some(ColdBlock::Damaged) => return Message::Gone,
+                Some(ColdBlock::Salvaged(bytes, proven)) if proven.contains(&unit.position) => {
+                    bytes
+                }
+                Some(ColdBlock::Salvaged(..) | ColdBlock::Damaged) => return Message::Gone,
                 None => return Message::Needs(Needs::Block(*unit)),
             },
         };

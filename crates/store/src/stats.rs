@@ -75,6 +75,8 @@ counters! {
     pages_read,
     /// Messages and pages found damaged on reading.
     damaged,
+    /// Blocks with one flipped bit, put right in memory.
+    repaired,
     /// Checkpoints written.
     checkpoints,
     /// How often the disk stood still.

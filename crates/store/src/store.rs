@@ -12,6 +12,7 @@ use crate::commit_log::CommitLog;
 use crate::consume_queue::page_io::PageFiles;
 use crate::consume_queue::pages::Pages;
 use crate::consume_queue::{Queue, QueueRef, QueueTable};
+use crate::damage::LineBudget;
 use crate::error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 use crate::flush::{sync_task, write_task};
 use crate::layout::{ShardPaths, prepare_root_of};
@@ -53,6 +54,7 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) counters: Counters,
     pub(crate) fenced: RefCell<Option<FenceReason>>,
     pub(crate) stall: Stall,
+    pub(crate) damage_lines: LineBudget,
     /// The file system is full: bytes available and needed.
     pub(crate) no_space: Cell<Option<(u64, u64)>>,
     pub(crate) closing: Cell<bool>,
@@ -490,6 +492,7 @@ impl<R: Rt> Inner<R> {
             counters: Counters::default(),
             fenced: RefCell::default(),
             stall: Stall::default(),
+            damage_lines: LineBudget::default(),
             no_space: Cell::new(None),
             closing: Cell::new(false),
             tasks: Rc::default(),

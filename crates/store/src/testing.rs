@@ -48,7 +48,7 @@ pub(crate) fn message(place: MessagePlace, topic: &str, queue: QueueId, body: &[
     let mut out = Vec::new();
     out.extend((message_len(topic, body) as u32).to_be_bytes());
     out.extend(0xDAA3_20A7_u32.to_be_bytes());
-    out.extend(0_u32.to_be_bytes());
+    out.extend((crc32fast::hash(body) & 0x7FFF_FFFF).to_be_bytes());
     out.extend(queue.0.to_be_bytes());
     out.extend(0_u32.to_be_bytes());
     out.extend(place.queue_offset.0.to_be_bytes());

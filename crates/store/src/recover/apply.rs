@@ -72,6 +72,29 @@ pub(super) fn block<D: Disk>(
     }
 }
 
+/// Takes over the messages of a damaged block that are proven good.
+pub(super) fn proven<D: Disk>(
+    state: &mut State<D>,
+    settings: &Settings,
+    block: u64,
+    bytes: &[u8],
+    proven: &[u64],
+) {
+    for position in proven {
+        let at = (position - block) as usize - TAG_LEN;
+        let found = bytes.get(at..).and_then(record::first);
+        let Some((Record::Message { tags_code, unit }, _)) = found else {
+            continue;
+        };
+        if let Some(head) = record::message_head(unit) {
+            let align = settings.block_align;
+            let unit = Unit::new(block, *position, unit.len() as u32, tags_code, align);
+            message(state, settings, &head, unit);
+            state.report.messages += 1;
+        }
+    }
+}
+
 fn message<D: Disk>(state: &mut State<D>, settings: &Settings, head: &MessageHead<'_>, unit: Unit) {
     let mut reference = state.queues.find_or_create(head.topic, head.queue_id);
     let next = state.queues.get(reference).expect("just found").next;

@@ -7,6 +7,7 @@
 //! nothing that an earlier recovery gave up comes back, and running recovery again changes nothing.
 
 mod apply;
+mod damage;
 mod erase;
 mod open_segments;
 mod scan;
@@ -69,6 +70,8 @@ pub struct RecoveryReport {
     pub erased_bytes: u64,
     /// Damage below a durable position.
     pub quarantined: Vec<Quarantined>,
+    /// Blocks with one flipped bit, put right in memory.
+    pub repaired: u64,
     /// Messages that lie in damaged parts, as far as later messages tell.
     pub lost_messages: u64,
     /// Queues whose offsets went back without a record of their deletion.
@@ -154,6 +157,7 @@ fn empty_report(start: ScanStart) -> RecoveryReport {
         records: 0,
         erased_bytes: 0,
         quarantined: Vec::new(),
+        repaired: 0,
         lost_messages: 0,
         restarted_queues: 0,
     }
@@ -231,6 +235,11 @@ async fn replay<D: Disk>(
         }
         let to = later.first.map_or(mark, |first| first.min(mark));
         assert!(to > position);
+        let left = damage::take(&mut scanner, settings, state, position, to).await?;
+        if let Some(next) = left {
+            state.end = next;
+            continue;
+        }
         tracing::error!(shard = %settings.shard, from = position, to, "damaged part of the log");
         let (from, end) = (LogPosition(position), LogPosition(to));
         state.report.quarantined.push(Quarantined { from, to: end });

@@ -3,7 +3,7 @@
 //! Part of recovery. Reads large pieces of the log in order. Invariant: a block counts only with
 //! its checksum.
 
-use crate::block::{BlockHeader, HEADER_LEN};
+use crate::block::{BlockHeader, HEADER_LEN, Identity};
 use crate::segment::Segments;
 use crate::settings::Settings;
 use base::{LogPosition, ShardId};
@@ -55,6 +55,11 @@ impl Scanner {
             position
         };
         segments.at(position).map(|_| position)
+    }
+
+    /// What a block at `position` is checked with.
+    pub(super) fn identity_at<F>(&self, segments: &Segments<F>, position: u64) -> Identity {
+        segments.identity_at(position, self.shard, self.secret)
     }
 
     /// Where the segment of `position` ends.
@@ -133,7 +138,7 @@ impl Scanner {
     }
 
     /// `len` bytes at `position`, fewer at the end of the file.
-    async fn bytes<F: File>(
+    pub(super) async fn bytes<F: File>(
         &mut self,
         segments: &Segments<F>,
         position: u64,

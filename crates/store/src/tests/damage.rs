@@ -34,11 +34,17 @@ fn no_checkpoints() -> Settings {
     }
 }
 
+/// Damages more than the arithmetic of the block's checksum can put right.
 fn rot(host: &Host, position: u64) {
+    flip(host, position, 0x11);
+    flip(host, position + 1, 0x08);
+}
+
+fn flip(host: &Host, position: u64, mask: u8) {
     let segment = position - position % (64 << 10);
     let path = PathBuf::from(format!("/store/shard-000/commitlog/{segment:020}"));
     assert!(
-        host.rot(&path, position % (64 << 10), 0x10),
+        host.rot(&path, position % (64 << 10), mask),
         "{} at {position}",
         path.display()
     );

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod fence;
+mod flips;
 mod life;
 mod reads;
 mod space;
