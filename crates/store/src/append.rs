@@ -10,6 +10,7 @@ use crate::record::{self, RecordKind, TAG_LEN};
 use crate::settings::FlushMode;
 use crate::stats::add;
 use crate::store::Inner;
+use crate::tail_ring::TailRing;
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
 use rt::Rt;
 
@@ -153,16 +154,7 @@ impl<R: Rt> Inner<R> {
                 let keep = is_message && self.no_space.get().is_some();
                 let reserve = if keep { self.reserve_bytes() } else { 0 };
                 log.place(len, reserve, now_ms)
-                    .map_err(|NoPlace::AboveFrontier { end }| {
-                        self.zero_wanted.notify();
-                        match self.no_space.get() {
-                            Some((available, needed)) => AppendError::NoSpace { available, needed },
-                            None => self.busy(
-                                end.saturating_sub(log.written()),
-                                log.segments.frontier().saturating_sub(log.written()),
-                            ),
-                        }
-                    })
+                    .map_err(|why| self.no_place(log, why))
             },
             Err,
         );
@@ -170,6 +162,26 @@ impl<R: Rt> Inner<R> {
             add(&self.counters.refused, 1);
         }
         refused
+    }
+
+    /// What a producer is told when there is no place in the log.
+    fn no_place(&self, log: &crate::commit_log::CommitLog<R::Disk>, why: NoPlace) -> AppendError {
+        match why {
+            NoPlace::AboveFrontier { end } => {
+                self.zero_wanted.notify();
+                match self.no_space.get() {
+                    Some((available, needed)) => AppendError::NoSpace { available, needed },
+                    None => self.busy(
+                        end.saturating_sub(log.written()),
+                        log.segments.frontier().saturating_sub(log.written()),
+                    ),
+                }
+            }
+            NoPlace::RingFull => {
+                let max = log.ring.as_ref().map_or(0, TailRing::capacity);
+                self.busy(log.unwritten(), max)
+            }
+        }
     }
 
     /// Why nothing at all is taken now.

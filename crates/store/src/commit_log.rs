@@ -8,6 +8,7 @@ use crate::block::{BlockHeader, HEADER_LEN, Identity};
 use crate::segment::Segments;
 use crate::settings::Settings;
 use crate::tail_cache::TailCache;
+use crate::tail_ring::{SlotHead, TailRing};
 use base::{LogPosition, ShardId};
 use rt::{Disk, IoBuf};
 use std::collections::VecDeque;
@@ -23,6 +24,8 @@ pub(crate) struct OpenBlock<B> {
     /// Header and records so far, in bytes.
     pub(crate) used: usize,
     records: u32,
+    /// Of the records so far; kept only where there is a tail ring.
+    sum: crc32fast::Hasher,
 }
 
 /// A block on its way to the disk.
@@ -41,6 +44,8 @@ struct InFlight {
 pub(crate) enum NoPlace {
     /// It would lie above the zeroed frontier.
     AboveFrontier { end: u64 },
+    /// The tail ring has no slot for its block.
+    RingFull,
 }
 
 /// Where a record goes: in the open block.
@@ -63,6 +68,11 @@ pub(crate) struct CommitLog<D: Disk> {
     block_bytes: usize,
     pub(crate) segments: Segments<D::File>,
     pub(crate) tail: TailCache<D::Buf>,
+    /// Where records are kept until they are written; none where an acknowledgement waits for the
+    /// disk.
+    pub(crate) ring: Option<TailRing<D::Map>>,
+    /// Checksum of the records of the last sealed block, for the ring.
+    sealed_sum: u32,
     open: Option<OpenBlock<D::Buf>>,
     /// Buffers of a full block's length to use again.
     spares: Vec<D::Buf>,
@@ -93,6 +103,8 @@ impl<D: Disk> CommitLog<D> {
             block_bytes: settings.block_bytes,
             segments,
             tail: TailCache::new(settings.tail_cache_bytes),
+            ring: None,
+            sealed_sum: 0,
             open: None,
             spares: Vec::new(),
             ready: VecDeque::new(),
@@ -192,7 +204,12 @@ impl<D: Disk> CommitLog<D> {
         if end > limit {
             return Err(NoPlace::AboveFrontier { end });
         }
+        let ring = self.ring.as_ref();
+        if ring.is_some_and(|ring| !ring.has_room(capacity)) {
+            return Err(NoPlace::RingFull);
+        }
         self.seal(now_ms);
+        let previous_end = self.sealed;
         if position > self.sealed {
             self.end_segment(position, now_ms);
         }
@@ -202,24 +219,30 @@ impl<D: Disk> CommitLog<D> {
             None
         };
         let buf = spare.unwrap_or_else(|| self.disk.alloc(capacity));
+        let generation = self.identity_at(position).generation;
+        if let Some(ring) = &mut self.ring {
+            ring.open_block(&SlotHead {
+                generation,
+                position,
+                previous_end,
+                previous_sum: self.sealed_sum,
+                opened_ms: now_ms,
+                capacity: capacity as u32,
+            });
+        }
         self.open = Some(OpenBlock {
             position,
             buf,
             used: HEADER_LEN,
             records: 0,
+            sum: crc32fast::Hasher::new(),
         });
         Ok(Self::place_in(self.open.as_ref().expect("just opened")))
     }
 
-    /// Length in the log of a block that holds `used` bytes in a buffer of `capacity`. A block that
-    /// is nearly full takes all of its buffer, which can be used again then.
+    /// Length in the log of a block that holds `used` bytes in a buffer of `capacity`.
     fn block_len(&self, used: usize, capacity: usize) -> usize {
-        let nearly_full = used >= self.block_bytes - self.block_bytes / 8;
-        if capacity == self.block_bytes && nearly_full {
-            capacity
-        } else {
-            used.next_multiple_of(self.align)
-        }
+        BlockHeader::padded_len(used, capacity, self.block_bytes, self.align)
     }
 
     fn keep_spare(&mut self, buf: D::Buf) {
@@ -310,6 +333,12 @@ impl<D: Disk> CommitLog<D> {
         open.used += len;
         open.records += 1;
         self.appended = place.position + len as u64;
+        if let Some(ring) = &self.ring {
+            let record = &open.buf.as_bytes()[place.at..place.at + len];
+            open.sum.update(record);
+            let sum = open.sum.clone().finalize();
+            ring.record(place.at, record, (open.used - HEADER_LEN, sum));
+        }
     }
 
     /// Seals the open block, if it holds anything, and queues it for writing.
@@ -334,7 +363,14 @@ impl<D: Disk> CommitLog<D> {
         let identity = self
             .segments
             .identity_at(open.position, self.shard, self.secret);
-        header.seal(identity, &mut open.buf.as_bytes_mut()[..open.used]);
+        let block = &mut open.buf.as_bytes_mut()[..open.used];
+        match &self.ring {
+            Some(_) => {
+                self.sealed_sum = open.sum.clone().finalize();
+                header.seal_summed(identity, block, &open.sum);
+            }
+            None => header.seal(identity, block),
+        }
         if padded <= self.block_bytes / 2 && open.buf.as_bytes().len() == self.block_bytes {
             // A small block is copied, so that the cache holds what it needs and no more.
             let mut small = self.disk.alloc(padded);
@@ -383,6 +419,9 @@ impl<D: Disk> CommitLog<D> {
             let write = self.in_flight.pop_front().expect("there is one");
             assert!(self.written < write.end && write.end <= self.sealed);
             self.written = write.end;
+        }
+        if let Some(ring) = &mut self.ring {
+            ring.written(self.written);
         }
         self.shrink_tail();
         self.written > before

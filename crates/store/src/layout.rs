@@ -299,6 +299,10 @@ impl ShardPaths {
         self.index.join(format!("{number:08}"))
     }
 
+    pub(crate) fn tail_ring(&self) -> PathBuf {
+        self.shard.join("tail-ring")
+    }
+
     pub(crate) fn checkpoint(&self, slot: u8) -> PathBuf {
         self.shard.join(format!("checkpoint-{slot}"))
     }

@@ -29,6 +29,7 @@ mod stall;
 mod stats;
 mod store;
 mod tail_cache;
+mod tail_ring;
 mod wait;
 mod zero_ahead;
 

@@ -59,6 +59,16 @@ pub(crate) fn first(bytes: &[u8]) -> Option<(Record<'_>, usize)> {
     Some((record, TAG_LEN + total))
 }
 
+/// How many records `payload` holds.
+pub(crate) fn count(mut payload: &[u8]) -> u32 {
+    let mut count = 0;
+    while let Some((_, len)) = first(payload) {
+        payload = &payload[len..];
+        count += 1;
+    }
+    count
+}
+
 /// Writes an internal record, tag word first. `out` is exactly as long as [`internal_len`] says.
 pub(crate) fn write_internal(kind: RecordKind, payload: &[u8], out: &mut [u8]) {
     assert_eq!(out.len(), internal_len(payload.len()));

@@ -11,8 +11,8 @@ use std::path::PathBuf;
 pub enum FlushMode {
     /// Written and synced: it survives a power cut (`SYNC_FLUSH`).
     Sync,
-    /// Appended in memory within a bounded window; written at once, synced now and then
-    /// (`ASYNC_FLUSH`).
+    /// Copied to the tail ring, where it survives a killed process; written at once, synced now and
+    /// then (`ASYNC_FLUSH`).
     Async,
 }
 
@@ -39,6 +39,9 @@ pub struct Settings {
     /// Appended and not yet written bytes at which [`crate::ShardStore::has_room`] turns false.
     /// At twice this length appends are refused.
     pub unflushed_bytes_max: usize,
+    /// Length of the tail ring in asynchronous mode, in bytes; more where the longest record needs
+    /// it. At most so much is acknowledged and not yet written.
+    pub tail_ring_bytes: usize,
     /// Memory for the newest blocks of the log, in bytes.
     pub tail_cache_bytes: usize,
     /// Memory for old blocks that were read, in bytes.
@@ -84,6 +87,7 @@ impl Settings {
             record_len_max: (4 << 20) + (128 << 10),
             flush: FlushMode::Async,
             unflushed_bytes_max: 16 << 20,
+            tail_ring_bytes: 32 << 20,
             tail_cache_bytes: 32 << 20,
             cold_cache_bytes: 4 << 20,
             index_cache_bytes: 4 << 20,
@@ -109,6 +113,7 @@ impl Settings {
             block_bytes: 4 << 10,
             record_len_max: 32 << 10,
             unflushed_bytes_max: 64 << 10,
+            tail_ring_bytes: 128 << 10,
             tail_cache_bytes: 32 << 10,
             cold_cache_bytes: 16 << 10,
             index_cache_bytes: 16 << 10,
@@ -121,6 +126,20 @@ impl Settings {
             index_file_pages: 8,
             ..Self::new(dir, shard, shard_count)
         }
+    }
+
+    /// Length of the longest block, in bytes.
+    pub(crate) fn block_len_max(&self) -> usize {
+        let longest = self.record_len_max + crate::block::HEADER_LEN + crate::record::TAG_LEN;
+        longest
+            .next_multiple_of(self.block_align)
+            .max(self.block_bytes)
+    }
+
+    /// Slots of the tail ring, each of one block: at least two of the longest blocks and some more.
+    pub(crate) fn ring_slots(&self) -> usize {
+        let longest = self.block_len_max().div_ceil(self.block_bytes);
+        (self.tail_ring_bytes / self.block_bytes).max(2 * longest + 4)
     }
 
     /// Zeroed room below which more is zeroed, in bytes.

@@ -23,11 +23,12 @@ use crate::search::Boundary;
 use crate::settings::{FlushMode, Settings};
 use crate::stall::{Stall, stall_task};
 use crate::stats::{Counters, StoreStats};
+use crate::tail_ring::{RingOwner, TailRing, ring_len};
 use crate::zero_ahead::{is_full, zero_task};
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
 use remoting::message::MessageFields;
 use rt::sync::{Event, Gate};
-use rt::{Class, Disk, Rt};
+use rt::{Class, Disk, Rt, SharedMap};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -118,7 +119,9 @@ impl<R: Rt> ShardStore<R> {
         let secret = rt.random_u64() as u32;
         let state = recover(&disk, &mut settings, &paths, &page_files, secret).await?;
         settings.check().map_err(OpenError::Settings)?;
+        let ring = make_ring(&rt, &mut settings, &paths, state.secret).await?;
         let (inner, recovered) = Inner::new(rt, settings, paths, page_files, state);
+        inner.log.borrow_mut().ring = ring;
         let inner = Rc::new(inner);
         inner.prepare_first_room().await?;
         inner.start_tasks();
@@ -444,6 +447,53 @@ impl<R: Rt> ShardStore<R> {
     }
 }
 
+/// The tail ring of this life, empty and durably so. What recovery took from the one before is in
+/// the log by now.
+async fn make_ring<R: Rt>(
+    rt: &R,
+    settings: &mut Settings,
+    paths: &ShardPaths,
+    secret: u32,
+) -> Result<Option<TailRing<<R::Disk as Disk>::Map>>, OpenError> {
+    let (disk, path) = (rt.disk(), paths.tail_ring());
+    if settings.flush == FlushMode::Async {
+        let slot_len = settings.block_bytes;
+        let owner = RingOwner {
+            shard: settings.shard,
+            secret,
+            life: rt.random_u64(),
+        };
+        let failed = |source| OpenError::io("preparing the tail ring", &path, source);
+        let len = ring_len(slot_len, settings.ring_slots());
+        match disk.map_shared(&path, len).await {
+            Ok(map) => {
+                let ring = TailRing::new(map, owner, slot_len);
+                ring.map().sync().await.map_err(failed)?;
+                return Ok(Some(ring));
+            }
+            Err(error) if is_full(&error) => {
+                tracing::warn!(
+                    shard = %settings.shard, path = %path.display(), len,
+                    "no room for the tail ring: until the next start this shard acknowledges as \
+                     under SYNC_FLUSH"
+                );
+                settings.flush = FlushMode::Sync;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    // A ring that nobody writes must not be there when a later start looks for one.
+    match disk.remove(&path).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(OpenError::io("removal", &path, source)),
+        Ok(()) => {
+            let synced = disk.sync_dir(&paths.shard).await;
+            synced.map_err(|source| OpenError::io("sync of a directory", &paths.shard, source))?;
+            Ok(None)
+        }
+    }
+}
+
 async fn make_directories<D: Disk>(
     disk: &D,
     root: &std::path::Path,
@@ -588,7 +638,9 @@ impl<R: Rt> Inner<R> {
         }
         let log = self.log.borrow();
         let zeroed = log.segments.frontier() >= log.sealed() + self.room_kept();
-        let kept_up = self.waiting_bytes(&log) <= self.settings.unflushed_bytes_max as u64;
+        let longest = self.settings.block_len_max();
+        let fits = log.ring.as_ref().is_none_or(|ring| ring.has_room(longest));
+        let kept_up = fits && self.waiting_bytes(&log) <= self.settings.unflushed_bytes_max as u64;
         if !zeroed {
             self.zero_wanted.notify();
         }

@@ -32,7 +32,7 @@ pub(crate) fn run(report: &mut Report, programs: &Programs, kills: u32) {
     if !report.wants(SUITE) {
         return;
     }
-    for (flush, kills) in [("SYNC_FLUSH", kills)] {
+    for (flush, kills) in [("SYNC_FLUSH", kills), ("ASYNC_FLUSH", kills)] {
         let config = [
             format!("flushDiskType={flush}"),
             format!(
@@ -43,7 +43,7 @@ pub(crate) fn run(report: &mut Report, programs: &Programs, kills: u32) {
         ];
         let config: Vec<&str> = config.iter().map(String::as_str).collect();
         let mut world = match programs
-            .options("crash", &config)
+            .options(&format!("crash-{flush}"), &config)
             .and_then(|options| World::new(programs, options))
         {
             Ok(world) => world,

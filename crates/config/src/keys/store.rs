@@ -12,8 +12,8 @@ config! {
         /// The data directory. Without the key: `./data` in `standalone`, else `$HOME/store`.
         "storePathRootDir" [Restart important] store_path_root_dir: Option<String> = None;
         /// When a message is acknowledged. `SYNC_FLUSH`: when the device has it, so that it survives
-        /// a power cut. `ASYNC_FLUSH`: when the broker has it; the device follows within
-        /// `flushIntervalCommitLog` and `unflushedBytesMax`.
+        /// a power cut. `ASYNC_FLUSH`: when it would survive the end of the process; the device
+        /// follows within `flushIntervalCommitLog`.
         "flushDiskType" [Restart important] flush_disk_type: FlushDiskType = FlushDiskType::Async;
         /// Size of one file of the log, in bytes. Each shard writes files of this size ahead.
         "mappedFileSizeCommitLog" [Restart] mapped_file_size_commit_log_bytes: u64 = 1_073_741_824, in 1_048_576..=17_179_869_184;
@@ -42,6 +42,10 @@ config! {
         /// Most bytes that a shard has accepted and not yet written; connections are read no further
         /// while it has. Not in Java.
         "unflushedBytesMax" [Restart] unflushed_bytes_max: usize = 16_777_216, in 1_048_576..=4_294_967_296;
+        /// Length of each shard's file of messages that were acknowledged under `ASYNC_FLUSH` and are
+        /// not yet written, in bytes; it is read after the process was killed. More is used where the
+        /// longest message needs it. Not in Java.
+        "tailRingBytes" [Restart] tail_ring_bytes: usize = 33_554_432, in 1_048_576..=4_294_967_296;
         /// Memory for the newest messages of each shard, which are served without the disk, in bytes.
         /// Not in Java.
         "tailCacheBytes" [Restart] tail_cache_bytes: usize = 33_554_432, in 1_048_576..=1_099_511_627_776;

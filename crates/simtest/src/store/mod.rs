@@ -3,7 +3,8 @@
 //!
 //! A run is one host with one store that lives several times. Properties: what was durable or,
 //! under `SYNC_FLUSH`, acknowledged is kept with the same bytes at the same offsets; what was
-//! given up never comes back; offsets are dense and in order; damage is reported or skipped, never
+//! given up never comes back; what was acknowledged under `ASYNC_FLUSH` is kept when
+//! the process is killed; offsets are dense and in order; damage is reported or skipped, never
 //! handed out; metadata is what the kept log says.
 
 mod life;
@@ -31,6 +32,8 @@ struct Run {
     summary: Summary,
     /// Bytes that were damaged so far.
     rots: u64,
+    /// What was acknowledged under `ASYNC_FLUSH` when the process was killed, until a power cut.
+    killed_at: Option<u64>,
 }
 
 /// A store in its present life.
@@ -63,6 +66,7 @@ pub(crate) fn run(seed: u64) -> Summary {
         rng,
         summary: Summary::default(),
         rots: 0,
+        killed_at: None,
     };
     for _ in 0..run.shape.lives {
         if !run.live() {
@@ -86,6 +90,9 @@ impl Run {
             self.verify(&opened);
             return false;
         }
+        if let Some(acknowledged) = self.killed_at.take() {
+            self.model.borrow_mut().must_keep(acknowledged);
+        }
         self.check_recovered(&opened);
         self.verify(&opened);
         let recovered_end = opened.store.durable().0;
@@ -103,7 +110,7 @@ impl Run {
         self.host.spare();
         self.summary.lives += 1;
         let closed = ended.is_ok() && closes && self.close(&opened);
-        self.note_promises(&opened);
+        self.note_promises(&opened, if closes { Crash::Power } else { crash });
         let durable = opened.store.durable().0;
         drop(opened);
         if ended.is_ok() {
@@ -160,12 +167,14 @@ impl Run {
         }
     }
 
-    /// What the store promised in the life that ends now.
-    fn note_promises(&mut self, opened: &Opened) {
+    /// What the store promised in the life that `crash` ends.
+    fn note_promises(&mut self, opened: &Opened, crash: Crash) {
         let mut model = self.model.borrow_mut();
         model.must_keep(opened.store.durable().0);
         if self.shape.settings.flush == FlushMode::Sync {
             model.must_keep(opened.store.acknowledged().0);
+        } else if crash == Crash::Kill {
+            self.killed_at = Some(opened.store.acknowledged().0);
         }
         self.summary.records = model.appended_count();
     }

@@ -10,7 +10,7 @@ use super::model::{Key, State};
 use super::shape::Trouble;
 use super::{Opened, Run};
 use base::{PhyOffset, QueueId, QueueOffset};
-use sim::{DiskOp, Fault, Rule, Sim, Stop};
+use sim::{Crash, DiskOp, Fault, Rule, Sim, Stop};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,6 +29,9 @@ impl Run {
             }
             self.summary.recovery_crashes += 1;
             let crash = self.shape.draw_crash(&mut self.rng);
+            if crash == Crash::Power {
+                self.killed_at = None;
+            }
             let polls = self.rng.skewed(1, 400);
             self.host.crash_after(polls, crash);
             if self.shape.trouble == Trouble::Eio && self.rng.coin() {
@@ -82,7 +85,10 @@ impl Run {
             shown.metas.insert(slot, version);
         }
         let report = &opened.recovered.report;
-        let found = self.model.borrow_mut().recovered(&shown, report.end.0);
+        let found = self
+            .model
+            .borrow_mut()
+            .recovered(&shown, report.records_end.0);
         match found {
             Ok(given_up) => self.summary.given_up += given_up as u64,
             Err(sentence) => panic!("{sentence}\n  report: {report:?}"),

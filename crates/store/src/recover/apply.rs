@@ -10,6 +10,7 @@ use crate::consume_queue::pages::Pages;
 use crate::consume_queue::{QueueRef, Unit};
 use crate::record::{self, MessageHead, Record, RecordKind, TAG_LEN};
 use crate::settings::Settings;
+use base::LogPosition;
 use rt::Disk;
 
 /// Takes over a checkpoint.
@@ -69,6 +70,7 @@ pub(super) fn block<D: Disk>(
             }
         }
         at += len;
+        state.report.records_end = LogPosition(block + (HEADER_LEN + at) as u64);
     }
 }
 

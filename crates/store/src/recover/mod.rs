@@ -10,6 +10,7 @@ mod apply;
 mod damage;
 mod erase;
 mod open_segments;
+mod ring;
 mod scan;
 
 use crate::checkpoint::{CHECKPOINT_LEN_MAX, Checkpoint};
@@ -60,6 +61,9 @@ pub struct RecoveryReport {
     pub scanned_from: LogPosition,
     /// End of the log: where the next block goes.
     pub end: LogPosition,
+    /// End of the last record that was found, or of damage behind it; the end of the log where
+    /// nothing was scanned.
+    pub records_end: LogPosition,
     /// Blocks that were read.
     pub blocks: u64,
     /// Messages that were found in them.
@@ -68,6 +72,10 @@ pub struct RecoveryReport {
     pub records: u64,
     /// Bytes beyond the end that were erased: the torn tail.
     pub erased_bytes: u64,
+    /// Bytes of records that the log did not hold and the tail ring did.
+    pub ring_bytes: u64,
+    /// Whether there was a tail ring that could not be read.
+    pub is_ring_damaged: bool,
     /// Damage below a durable position.
     pub quarantined: Vec<Quarantined>,
     /// Blocks with one flipped bit, put right in memory.
@@ -139,11 +147,20 @@ pub(crate) async fn recover<D: Disk>(
     replay(disk, settings, &mut state, durable, page_files)
         .await
         .map_err(|source| OpenError::io("recovery", &paths.commit_log, source))?;
+    let ring_failed = |source| OpenError::io("read of the tail ring", &paths.tail_ring(), source);
+    if let Some(bytes) = ring::read(disk, paths).await.map_err(ring_failed)? {
+        ring::replay(disk, settings, &mut state, bytes)
+            .await
+            .map_err(|source| OpenError::io("recovery", &paths.commit_log, source))?;
+    }
     state
         .queues
         .iter_mut()
         .for_each(|queue| queue.visible = queue.next);
     state.report.end = LogPosition(state.end);
+    if state.report.records_end == LogPosition(0) {
+        state.report.records_end = state.report.end;
+    }
     Ok(state)
 }
 
@@ -152,10 +169,13 @@ fn empty_report(start: ScanStart) -> RecoveryReport {
         start,
         scanned_from: LogPosition(0),
         end: LogPosition(0),
+        records_end: LogPosition(0),
         blocks: 0,
         messages: 0,
         records: 0,
         erased_bytes: 0,
+        ring_bytes: 0,
+        is_ring_damaged: false,
         quarantined: Vec::new(),
         repaired: 0,
         lost_messages: 0,
@@ -244,6 +264,7 @@ async fn replay<D: Disk>(
         let (from, end) = (LogPosition(position), LogPosition(to));
         state.report.quarantined.push(Quarantined { from, to: end });
         state.end = to;
+        state.report.records_end = end;
     }
     let from = state.report.scanned_from.0;
     state.report.erased_bytes =

@@ -6,4 +6,5 @@ mod fence;
 mod flips;
 mod life;
 mod reads;
+mod ring;
 mod space;
