@@ -44,7 +44,7 @@ enum Command {
     Generate {
         /// The file; its side table is written beside it.
         file: PathBuf,
-        /// Messages; an event is written about four times as often.
+        /// Messages; about eleven events are written for each.
         #[arg(long, default_value_t = 1_000_000)]
         messages: u64,
         /// Where everything random comes from.

@@ -235,7 +235,10 @@ const SYS_FLAG_BORN_HOST_V6: u32 = 0x10;
 const SYS_FLAG_STORE_HOST_V6: u32 = 0x20;
 
 /// Cuts a pull's body into stored messages.
-fn units(mut bytes: &[u8]) -> Result<Vec<Unit>> {
+///
+/// # Errors
+/// Bytes that are no messages.
+pub fn units(mut bytes: &[u8]) -> Result<Vec<Unit>> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
         let size = u32_at(bytes, 0)? as usize;

@@ -22,6 +22,10 @@ pub const UPDATE_AND_CREATE_TOPIC: i32 = 17;
 pub const GET_MAX_OFFSET: i32 = 30;
 /// Request code: the offset of a queue's first message.
 pub const GET_MIN_OFFSET: i32 = 31;
+/// Request code: messages by their key.
+pub const QUERY_MESSAGE: i32 = 12;
+/// Request code: a message by the offset in its message id.
+pub const VIEW_MESSAGE_BY_ID: i32 = 33;
 /// Request code of a heartbeat.
 pub const HEART_BEAT: i32 = 34;
 /// Request code: a topic's route.

@@ -260,6 +260,15 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// Whether both are of one message.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        self.uid == other.uid
+    }
+
+    pub(crate) fn fill_uid(&self, record: &mut Record) {
+        record.uid = self.uid;
+    }
+
     pub(crate) fn fill(&self, record: &mut Record) {
         record.uid = self.uid;
         record.digest = self.digest;

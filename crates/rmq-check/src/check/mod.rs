@@ -121,7 +121,9 @@ impl<'a> Judges<'a> {
         self.queues.reach(queue, record.offset);
         self.groups
             .deliver(record, queue, &self.queues, self.strings, &mut self.found);
-        self.retries.deliver(record, self.strings, &mut self.found);
+        let retry = (kind == TopicKind::Retry).then_some(queue);
+        self.retries
+            .deliver(record, retry, self.strings, &mut self.found);
     }
 
     fn dump(&mut self, record: &Record) {

@@ -7,7 +7,7 @@
 use super::report::{Findings, Focus, Property, uid_text};
 use crate::file::Strings;
 use crate::record::Record;
-use base::HashMap;
+use base::{HashMap, HashSet};
 
 /// A broker's death so long after a message was given back makes its answer doubtful, in ns.
 const DOUBT_NS: u64 = 30_000_000_000;
@@ -38,6 +38,8 @@ pub(crate) struct Retries {
     stories: HashMap<(u16, u64), Story>,
     max_times: HashMap<u16, i64>,
     deaths_ns: Vec<u64>,
+    /// Places of the retry topics, by group, queue and offset, that were delivered.
+    places: HashSet<(u16, usize, i64)>,
     /// Groups whose dead letters are in the dump.
     dumped: Vec<u16>,
 }
@@ -62,9 +64,20 @@ impl Retries {
             .unwrap_or(MAX_TIMES_DEFAULT)
     }
 
-    pub(crate) fn deliver(&mut self, record: &Record, strings: &Strings, found: &mut Findings) {
+    /// `queue` is the index of a retry topic's queue, `None` for any other. A client that cannot give
+    /// a message back counts on by itself and delivers it again from the same place: only the first
+    /// delivery of a place shows what the broker stored.
+    pub(crate) fn deliver(
+        &mut self,
+        record: &Record,
+        queue: Option<usize>,
+        strings: &Strings,
+        found: &mut Findings,
+    ) {
         let times = record.aux;
         let key = (record.group, record.uid);
+        let is_stored =
+            queue.is_some_and(|queue| self.places.insert((record.group, queue, record.offset)));
         if times == 0 {
             if let Some(story) = self.stories.get_mut(&key) {
                 story.times |= 1;
@@ -75,10 +88,13 @@ impl Retries {
         let group = strings.text(record.group);
         let name = uid_text(record.uid);
         let mut say = |sentence: String| found.add(Property::P12, Focus::Uid(record.uid), sentence);
-        if !(0..64).contains(&times) || times > max {
+        if is_stored && times > max {
             return say(format!(
-                "{group} got {name} for the {times}th time, {max} are allowed"
+                "{group} got {name} with {times} reconsume times, {max} are allowed"
             ));
+        }
+        if !(0..64).contains(&times) {
+            return;
         }
         let story = self.stories.entry(key).or_default();
         if story.times >> times & 1 == 0 {

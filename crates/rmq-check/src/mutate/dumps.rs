@@ -124,6 +124,11 @@ fn dies_with_broker(events: &Events<'_>, uid: u64) -> bool {
 
 pub(super) fn lose_dead_letter(events: &mut Events<'_>) -> Option<()> {
     let last = events.records.iter().rposition(is_dead_letter)?;
+    let uid = events.at(last).uid;
+    let letters = events.records.iter().filter(|r| is_dead_letter(r));
+    if letters.filter(|r| r.uid == uid).count() > 1 {
+        return None;
+    }
     let lost = events.records.remove(last);
     grow_dump(events, &lost, -1)
 }
