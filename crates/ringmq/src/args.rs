@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Broker(Broker),
     /// A name server.
     Namesrv(Namesrv),
+    /// Looks at a data directory that no broker has open.
+    Store(Store),
 }
 
 /// Options of `standalone`.
@@ -80,6 +82,98 @@ pub(crate) struct Namesrv {
     pub(crate) print: bool,
     #[command(flatten)]
     pub(crate) logs: Logs,
+}
+
+/// Options of `store`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub(crate) struct Store {
+    #[command(subcommand)]
+    pub(crate) command: StoreCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Reads everything and says what is damaged. Writes nothing.
+    #[command(after_help = VERIFY_HELP)]
+    Verify(StoreVerify),
+    /// Shows segments, blocks or messages.
+    #[command(after_help = DUMP_HELP)]
+    Dump(StoreDump),
+}
+
+const VERIFY_HELP: &str = "Exit codes: 0 sound, 1 damaged, 2 not a store, in use or not readable.
+
+Examples:
+  ringmq store verify /srv/ringmq
+  ringmq store verify --json /srv/ringmq | jq '.findings[] | select(.losesMessages)'";
+
+const DUMP_HELP: &str =
+    "Exit codes: 0 shown, 1 nothing of that is there, 2 not a store, in use or not readable.
+
+Examples:
+  ringmq store dump /srv/ringmq --segments
+  ringmq store dump /srv/ringmq --blocks --shard 0 --count 10
+  ringmq store dump /srv/ringmq --topic Orders --queue 3 --from 100 --to 120 --body
+  ringmq store dump /srv/ringmq --at 4503599627375104 --json --body";
+
+/// Options of `store verify`.
+#[derive(Debug, Args)]
+pub(crate) struct StoreVerify {
+    /// The data directory, as storePathRootDir names it.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Prints one JSON object instead of lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Shows no progress bar on a terminal.
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+}
+
+/// Options of `store dump`.
+#[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
+pub(crate) struct StoreDump {
+    /// The data directory, as storePathRootDir names it.
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// Shows segments.
+    #[arg(long, conflicts_with = "blocks")]
+    pub(crate) segments: bool,
+    /// Shows log blocks.
+    #[arg(long)]
+    pub(crate) blocks: bool,
+    /// Only this shard.
+    #[arg(long, value_name = "N")]
+    pub(crate) shard: Option<u16>,
+    /// Only messages of this topic.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) topic: Option<String>,
+    /// Only messages of this queue.
+    #[arg(long, value_name = "ID")]
+    pub(crate) queue: Option<u32>,
+    /// Only messages from this queue offset on.
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) from: Option<i64>,
+    /// Only messages before this queue offset.
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) to: Option<i64>,
+    /// The message at this physical offset; with --blocks its block.
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) at: Option<i64>,
+    /// At most so many rows.
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    pub(crate) count: u64,
+    /// Shows bodies as text.
+    #[arg(long)]
+    pub(crate) body: bool,
+    /// Prints one JSON object per row.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where log lines go.

@@ -1,4 +1,4 @@
-//! `ringmq`, the one program: `standalone`, `broker` and `namesrv`.
+//! `ringmq`, the one program: `standalone`, `broker`, `namesrv` and `store`.
 //!
 //! Each sub-command is a module that turns its arguments into settings and calls one library.
 //! Invariant: a failed start says in plain words what to change and exits with a code that is not
@@ -13,8 +13,11 @@ mod failure;
 mod logs;
 mod name_server;
 mod program;
+mod progress;
 mod shards;
 mod signals;
+mod store_commands;
+mod store_files;
 
 use args::{Arguments, Command};
 use clap::Parser;
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
         Command::Standalone(arguments) => program::standalone(&arguments),
         Command::Broker(arguments) => program::broker(&arguments),
         Command::Namesrv(arguments) => program::namesrv(&arguments),
+        Command::Store(arguments) => store_commands::run(&arguments.command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,6 +30,7 @@ mod stats;
 mod store;
 mod tail_cache;
 mod tail_ring;
+mod verify;
 mod wait;
 mod zero_ahead;
 
@@ -37,7 +38,7 @@ pub use append::{AppendReceipt, MessagePlace};
 pub use consume_queue::QueueRef;
 pub use error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 pub use layout::{FORMAT_VERSION, Layout, LayoutError, prepare_root, prepare_root_on};
-pub use lock::{LockedBy, RootLock, lock_root};
+pub use lock::{LockedBy, RootLock, lock_root, lock_root_for_reading};
 pub use read::{Accept, GetResult, GetStatus, ReadLimits, TailRead};
 pub use record::RecordKind;
 pub use recover::{Quarantined, Recovered, RecoveryReport, ScanStart};
@@ -45,6 +46,10 @@ pub use search::Boundary;
 pub use settings::{FlushMode, Settings};
 pub use stats::StoreStats;
 pub use store::{ShardStore, SnapshotSource};
+pub use verify::{
+    DumpedBlock, DumpedSegment, Dumper, Finding, FindingKind, ShardSummary, Source, VerifyError,
+    VerifyReport, Wanted, dump, read_layout, stored_bytes, verify,
+};
 
 #[cfg(test)]
 mod testing;

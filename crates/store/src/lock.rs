@@ -55,14 +55,7 @@ pub fn lock_root(root: &Path) -> Result<RootLock, LockedBy> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            let read = Read::by_ref(&mut file).take(20).read_to_string(&mut pid);
-            let known = read.is_ok() && !pid.trim().is_empty();
-            let pid = if known {
-                pid.trim().to_owned()
-            } else {
-                "unknown".to_owned()
-            };
+            let pid = holder(&mut file);
             return Err(LockedBy::Process { path, pid });
         }
         Err(TryLockError::Error(source)) => return Err(failed(source)),
@@ -74,6 +67,40 @@ pub fn lock_root(root: &Path) -> Result<RootLock, LockedBy> {
     };
     write(&mut file).map_err(failed)?;
     Ok(RootLock { _file: file })
+}
+
+/// Keeps brokers out of a store directory while it is looked at. Writes nothing; `None` when no
+/// broker ever had it.
+///
+/// # Errors
+/// A process holds it, or the lock file cannot be read.
+pub fn lock_root_for_reading(root: &Path) -> Result<Option<RootLock>, LockedBy> {
+    let path = root.join("lock");
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(LockedBy::Io { path, source }),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(RootLock { _file: file })),
+        Err(TryLockError::WouldBlock) => {
+            let pid = holder(&mut file);
+            Err(LockedBy::Process { path, pid })
+        }
+        Err(TryLockError::Error(source)) => Err(LockedBy::Io { path, source }),
+    }
+}
+
+/// The process id that a holder left in the lock file.
+fn holder(file: &mut File) -> String {
+    let mut pid = String::new();
+    let read = file.take(20).read_to_string(&mut pid);
+    let known = read.is_ok() && !pid.trim().is_empty();
+    if known {
+        pid.trim().to_owned()
+    } else {
+        "unknown".to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +116,15 @@ mod tests {
             error.to_string().contains(&std::process::id().to_string()),
             "{error}"
         );
+        assert!(lock_root_for_reading(&root).is_err());
         drop(lock);
+        let reading = lock_root_for_reading(&root).unwrap();
+        assert!(reading.is_some() && lock_root_for_reading(&root).is_ok());
+        assert!(
+            lock_root(&root).is_err(),
+            "no broker starts while it is looked at"
+        );
+        drop(reading);
         drop(lock_root(&root).unwrap());
         std::fs::remove_dir_all(&root).unwrap();
     }

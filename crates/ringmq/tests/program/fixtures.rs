@@ -139,6 +139,12 @@ fn formats() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/tests/formats")
 }
 
+/// Unpacks a store of a format version.
+pub(crate) fn place_format(format: u16, how: &str, root: &Path) {
+    let packed = fs::read(formats().join(format!("format-{format}-{how}.pack"))).unwrap();
+    place(&packed, root);
+}
+
 fn place(packed: &[u8], root: &Path) {
     for file in unpack(packed) {
         let path = root.join(&file.path);
@@ -167,8 +173,7 @@ fn the_program_serves_a_store_of_every_format_version() {
     for format in 1..=store::FORMAT_VERSION {
         for how in ["clean", "killed"] {
             let dir = Dir::new("fixture");
-            let packed = fs::read(formats().join(format!("format-{format}-{how}.pack"))).unwrap();
-            place(&packed, &dir.path().join("store"));
+            place_format(format, how, &dir.path().join("store"));
             let process = start(&dir);
             let mut client = Client::new();
             for (topic, queue, before, after) in QUEUES {

@@ -8,4 +8,5 @@ mod commands;
 mod fixtures;
 mod refusals;
 mod running;
+mod store;
 mod support;

@@ -8,3 +8,4 @@ mod life;
 mod reads;
 mod ring;
 mod space;
+mod verify;
