@@ -77,8 +77,9 @@ impl From<SendError> for Refusal {
             SendError::FlushTimeout(_) => ResponseCode::FlushDiskTimeout,
             SendError::Append(append) => return append_refusal(append),
             SendError::Flush(flush) => {
-                let remark = format!("service not available now. {flush}");
-                return Self::new(ResponseCode::ServiceNotAvailable, remark);
+                // Not 14, which promises that the message was not taken: it may survive.
+                let remark = format!("whether the message survives is open. {flush}");
+                return Self::new(ResponseCode::SystemError, remark);
             }
         };
         Self::new(code, error.to_string())
