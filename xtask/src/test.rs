@@ -62,6 +62,8 @@ pub(crate) fn build_release() -> Result<()> {
         "--package",
         "e2e",
         "--package",
+        "faultfs",
+        "--package",
         "torture",
     ])
     .run()

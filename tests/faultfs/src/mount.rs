@@ -265,8 +265,7 @@ fn adopt(shared: &Shared, dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes off every fault file system below `dir` that an earlier process left behind. Gives the
-/// mount points.
+/// Takes off every mount below `dir`, which an earlier process left behind. Gives the mount points.
 ///
 /// # Errors
 /// The list of mounts cannot be read, or the kernel refuses to unmount.
@@ -278,12 +277,11 @@ pub fn clean_up(dir: &Path) -> io::Result<Vec<PathBuf>> {
     };
     let mut cleaned = Vec::new();
     for line in fs::read_to_string("/proc/self/mounts")?.lines() {
-        let mut words = line.split(' ');
-        let (Some(source), Some(at)) = (words.next(), words.next()) else {
+        let Some(at) = line.split(' ').nth(1) else {
             continue;
         };
         let at = PathBuf::from(at.replace("\\040", " "));
-        if source == SOURCE && at.starts_with(&dir) {
+        if at.starts_with(&dir) {
             umount2(&at, MntFlags::MNT_DETACH)?;
             cleaned.push(at);
         }

@@ -10,12 +10,19 @@
 )]
 
 mod broker;
+mod crash_states;
 mod dump;
+mod eio;
+mod enospc;
+mod fault_disk;
 mod java;
 mod journal;
 mod kill9;
+mod power;
+mod probe;
 mod receive;
 mod send;
+mod stall;
 mod world;
 
 use anyhow::Result;
@@ -43,6 +50,16 @@ struct Arguments {
 enum Campaign {
     /// kill -9 at random instants under load, also while the broker starts.
     Kill9(kill9::Options),
+    /// The Nth write or sync of a shard fails.
+    Eio(eio::Options),
+    /// The disk fills up and gets space again.
+    Enospc(enospc::Options),
+    /// A disk stands still and goes on.
+    Stall(stall::Options),
+    /// The file system goes down as in a power cut, and comes back.
+    Power(power::Options),
+    /// States that a power cut may leave, made from a recording, each started and read.
+    CrashStates(crash_states::Options),
 }
 
 fn main() -> ExitCode {
@@ -66,10 +83,16 @@ fn run(arguments: Arguments) -> Result<()> {
         .or_else(|| std::env::var_os("RINGMQ_BINARY").map(PathBuf::from))
         .unwrap_or_else(|| root.join("target/release/ringmq"));
     let java = Java::new(&root, &work);
+    fault_disk::clean_up(&work)?;
     let programs = Programs::new(binary, &work)?;
     programs.require_binary()?;
     match arguments.campaign {
         Campaign::Kill9(options) => kill9::run(&programs, &java, &options)?,
+        Campaign::Eio(options) => eio::run(&programs, &options)?,
+        Campaign::Enospc(options) => enospc::run(&programs, &options)?,
+        Campaign::Stall(options) => stall::run(&programs, &options)?,
+        Campaign::Power(options) => power::run(&programs, &options)?,
+        Campaign::CrashStates(options) => crash_states::run(&programs, &options)?,
     }
     programs.remove_data()
 }

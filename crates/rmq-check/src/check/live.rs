@@ -22,6 +22,7 @@ const BY_FAULT: &[(Fault, &[i32])] = &[
     (Fault::Enospc, &[14]),
     (Fault::Stall, &[10]),
     (Fault::Stop, &[14]),
+    (Fault::Power, &[1, 14]),
 ];
 
 /// What is open and what is to be expected.

@@ -1,0 +1,204 @@
+//! Campaign `power`: the file system goes down under load, as in a power cut, and comes back.
+//!
+//! ext4 and XFS on loop images; the shutdown that drops what their journals have not written. Wants
+//! root, loop devices and xfsprogs (its `xfs_io` shuts down both file systems). Invariant: a round
+//! is load, cut, kill, unmount, mount, restart; all rounds of a file system are one history.
+
+use crate::world::{Load, World};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use harness::programs::Programs;
+use hdrhistogram::Histogram;
+use rmq_check::draw::Draw;
+use rmq_check::record::{Fault, Kind, Op};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Options of `torture power`.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Options {
+    /// Cuts of each file system.
+    #[arg(long, default_value_t = 2)]
+    rounds: u32,
+    /// The file systems.
+    #[arg(long, default_values_t = ["ext4".to_owned(), "xfs".to_owned()])]
+    file_system: Vec<String>,
+    /// Where the random instants come from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+const IMAGE_LEN: u64 = 1 << 30;
+const LOAD_MS_MIN: u64 = 200;
+const LOAD_MS_MAX: u64 = 800;
+/// The broker goes on for so long after the cut, to show what it does with its errors.
+const AFTER_MS_MAX: u64 = 40;
+
+pub(crate) fn run(programs: &Programs, options: &Options) -> Result<()> {
+    require_tools()?;
+    for kind in &options.file_system {
+        campaign(programs, options, kind).with_context(|| kind.clone())?;
+    }
+    Ok(())
+}
+
+fn campaign(programs: &Programs, options: &Options, kind: &str) -> Result<()> {
+    let dir = programs.fresh_dir(&format!("power-{kind}"))?;
+    let mut image = Image::make(&dir, kind)?;
+    image.mount()?;
+    let config = [
+        "flushDiskType=SYNC_FLUSH".to_owned(),
+        "mappedFileSizeCommitLog=16777216".to_owned(),
+    ];
+    let run = 0x90E_0000_0000 | options.seed;
+    let store = image.at.join("store");
+    let mut world = World::with_store(programs, dir, store, run, &config, &Load::default())?;
+    let result = rounds(&mut world, &mut image, options, kind);
+    if result.is_err() {
+        println!("{}", world.how_to_look());
+    }
+    drop(world);
+    result
+}
+
+fn rounds(world: &mut World, image: &mut Image, options: &Options, kind: &str) -> Result<()> {
+    let mut draw = Draw::new(options.seed);
+    let mut recovery_ms = Histogram::<u64>::new(3)?;
+    world.broker.wait_serving(&mut world.probe, None)?;
+    world.start_load()?;
+    for round in 1..=options.rounds {
+        let load_ms = LOAD_MS_MIN + draw.below(LOAD_MS_MAX - LOAD_MS_MIN);
+        std::thread::sleep(Duration::from_millis(load_ms));
+        world.require_clients()?;
+        fault(world, Kind::Invoke)?;
+        image.cut()?;
+        std::thread::sleep(Duration::from_millis(draw.below(AFTER_MS_MAX)));
+        world.broker.kill()?;
+        image.unmount()?;
+        image.mount()?;
+        fault(world, Kind::Ok)?;
+        world.broker.start()?;
+        let took = world.broker.wait_serving(&mut world.probe, None)?;
+        let took = took.context("not serving")?;
+        recovery_ms.record(took.as_millis() as u64)?;
+        if draw.one_in(4) {
+            world.rebalance();
+        }
+        if round % REPORT_EVERY == 0 {
+            println!("{kind}: {round} cuts");
+        }
+    }
+    let report = world.close(&[])?;
+    println!(
+        "{} power cuts on {kind}; {} acknowledged; first acknowledgement after p50 {} ms, max {} ms",
+        options.rounds,
+        world.sums.acknowledged.load(Ordering::Relaxed),
+        recovery_ms.value_at_quantile(0.5),
+        recovery_ms.max(),
+    );
+    println!("{report}");
+    ensure!(
+        report.is_clean(),
+        "power found violations (seed {})",
+        options.seed
+    );
+    Ok(())
+}
+
+const REPORT_EVERY: u32 = 10;
+
+fn fault(world: &World, kind: Kind) -> Result<()> {
+    world.journal.event(Op::Fault, kind, |record| {
+        record.aux = Fault::Power as i64;
+    })
+}
+
+/// A file system in a file, unmounted when dropped.
+struct Image {
+    file: PathBuf,
+    at: PathBuf,
+    is_mounted: bool,
+}
+
+impl Image {
+    fn make(dir: &Path, kind: &str) -> Result<Self> {
+        let (file, at) = (dir.join("image"), dir.join("mnt"));
+        File::create(&file)?.set_len(IMAGE_LEN)?;
+        fs::create_dir_all(&at)?;
+        let force = if kind == "xfs" { "-f" } else { "-F" };
+        tool(
+            Command::new(format!("mkfs.{kind}"))
+                .args(["-q", force])
+                .arg(&file),
+        )?;
+        Ok(Self {
+            file,
+            at,
+            is_mounted: false,
+        })
+    }
+
+    fn mount(&mut self) -> Result<()> {
+        let mut mount = Command::new("mount");
+        tool(mount.args(["-o", "loop"]).arg(&self.file).arg(&self.at))
+            .context("power mounts a file: it wants root and loop devices")?;
+        self.is_mounted = true;
+        Ok(())
+    }
+
+    /// Shuts the file system down; what its journal has not written is gone.
+    fn cut(&self) -> Result<()> {
+        tool(
+            Command::new("xfs_io")
+                .args(["-x", "-c", "shutdown"])
+                .arg(&self.at),
+        )
+    }
+
+    fn unmount(&mut self) -> Result<()> {
+        tool(Command::new("umount").arg(&self.at))?;
+        self.is_mounted = false;
+        Ok(())
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        if self.is_mounted {
+            let _ = Command::new("umount").arg("-l").arg(&self.at).status();
+        }
+    }
+}
+
+/// xfsprogs has the tool that shuts file systems down; as root it is installed when missing.
+fn require_tools() -> Result<()> {
+    let is_there = || {
+        ["xfs_io", "mkfs.xfs"]
+            .iter()
+            .all(|name| Command::new(name).arg("-V").output().is_ok())
+    };
+    if is_there() {
+        return Ok(());
+    }
+    println!("power: xfs_io or mkfs.xfs is missing: apt-get install xfsprogs");
+    tool(Command::new("apt-get").args(["install", "-y", "-q", "xfsprogs"]))
+        .context("power wants xfs_io and mkfs.xfs: install xfsprogs")?;
+    ensure!(is_there(), "xfsprogs is installed and has no xfs_io");
+    Ok(())
+}
+
+fn tool(command: &mut Command) -> Result<()> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
