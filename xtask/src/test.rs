@@ -20,6 +20,8 @@ pub(crate) struct Options {
 
 /// Rounds of the campaign that every test run plays; a long one is a command by hand.
 const KILLS: u64 = 10;
+/// The campaigns on failing disks, in their short versions. They want root, FUSE and loop devices.
+const DISK_CAMPAIGNS: [&str; 6] = ["eio", "enospc", "stall", "rot", "power", "crash-states"];
 
 /// Runs every stage; the first failure ends it.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -47,6 +49,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         passed += end_to_end_count()?;
         torture(&["kill9", "--rounds", &KILLS.to_string()])?;
         passed += KILLS;
+        for campaign in DISK_CAMPAIGNS {
+            torture(&[campaign])?;
+            passed += 1;
+        }
     }
     println!("\n{passed} passed, 0 failed");
     Ok(())

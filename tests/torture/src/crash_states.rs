@@ -9,14 +9,13 @@ use crate::dump;
 use crate::fault_disk::FaultDisk;
 use crate::journal::{Journal, now_ns};
 use crate::send::Targets;
+use crate::starter::{Starter, stores_dir};
 use crate::world::{Load, World};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use faultfs::replay::Replay;
 use faultfs::trace::{self, Event, What};
 use harness::programs::Programs;
-use harness::server::{Server, free_port};
-use harness::wire::Connection;
 use hdrhistogram::Histogram;
 use rmq_check::draw::Draw;
 use rmq_check::error::HistoryError;
@@ -56,8 +55,6 @@ pub(crate) struct Options {
     states_dir: Option<PathBuf>,
 }
 
-const SHARDS: u16 = 2;
-const START_LIMIT: Duration = Duration::from_secs(20);
 const TOPICS_MADE: &str = "topics are made";
 /// Failing states whose directories are kept.
 const KEPT_MAX: u64 = 3;
@@ -78,13 +75,7 @@ pub(crate) fn run(programs: &Programs, options: &Options) -> Result<()> {
         None => record(programs, options)?,
     };
     let recording = Recording::open(dir)?;
-    let memory = Path::new("/dev/shm");
-    let states_dir = match &options.states_dir {
-        Some(dir) => dir.clone(),
-        None if memory.is_dir() => memory.join(format!("torture-{}", std::process::id())),
-        None => recording.dir.join("states"),
-    };
-    fs::create_dir_all(&states_dir)?;
+    let states_dir = stores_dir(options.states_dir.as_ref(), &recording.dir)?;
     let result = play(programs, options, &recording, &states_dir);
     fs::remove_dir_all(&states_dir)?;
     result
@@ -150,7 +141,7 @@ fn play(
     let (mut failed, mut started) = (0, 0);
     let (mut took_us, mut open) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
     let instants = (options.states / options.per_instant.max(1)).max(1);
-    let mut starter = Starter::new(programs, states_dir)?;
+    let starter = Starter::new(programs, states_dir, &config())?;
     for number in 0..options.states {
         let instant = number / options.per_instant.max(1);
         let events = recording.events.len() as u64;
@@ -165,7 +156,7 @@ fn play(
             .write_to(&starter.disk)?;
         open.record(replay.open_changes() as u64)?;
         started += 1;
-        if let Err(error) = starter.judge(recording, replay.cut_ns()) {
+        if let Err(error) = judge(&starter, states_dir, recording, replay.cut_ns()) {
             failed += 1;
             println!("state {number}: {error:#}");
             if failed <= KEPT_MAX {
@@ -206,72 +197,26 @@ fn keep(replay: &Replay<'_>, options: &Options, number: u64, recording: &Recordi
     Ok(())
 }
 
-/// Starts the broker on one state after the other.
-struct Starter {
-    binary: PathBuf,
-    dir: PathBuf,
-    /// Where states are made; the store is in it.
-    disk: PathBuf,
-    port: u16,
-}
-
-impl Starter {
-    fn new(programs: &Programs, dir: &Path) -> Result<Self> {
-        let (port, disk) = (free_port()?, dir.join("disk"));
-        let mut lines = vec![
-            "brokerIP1=127.0.0.1".to_owned(),
-            format!("listenPort={port}"),
-            format!("shards={SHARDS}"),
-            format!("storePathRootDir={}", disk.join("store").display()),
-        ];
-        lines.extend(config());
-        fs::write(dir.join("broker.conf"), lines.join("\n") + "\n")?;
-        Ok(Self {
-            binary: programs.binary().to_owned(),
-            dir: dir.to_owned(),
-            disk,
-            port,
-        })
+/// Starts, reads everything and judges it with what clients knew before `cut_ns`.
+fn judge(starter: &Starter, dir: &Path, recording: &Recording, cut_ns: u64) -> Result<()> {
+    let server = starter.start()?;
+    let begun_ns = now_ns()?;
+    let history = dir.join("dump.hist");
+    let journal = Journal::create(&history, run_of(&recording.history)?)?;
+    if cut_ns > recording.topics_ns {
+        dump::dump(&journal, &starter.address(), &recording.targets)
+            .with_context(|| format!("the broker wrote:\n{}", server.log_tail()))?;
     }
-
-    /// Starts, reads everything and judges it with what clients knew before `cut_ns`.
-    fn judge(&mut self, recording: &Recording, cut_ns: u64) -> Result<()> {
-        let mut command = std::process::Command::new(&self.binary);
-        command
-            .arg("broker")
-            .arg("-c")
-            .arg(self.dir.join("broker.conf"));
-        let log = self.dir.join("broker.log");
-        match fs::remove_file(log) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-        let mut server = Server::start(command, "broker", &self.dir)?;
-        let address = format!("127.0.0.1:{}", self.port);
-        let end = Instant::now() + START_LIMIT;
-        while Connection::open(&address).is_err() {
-            server.require_running().context("it does not start")?;
-            ensure!(Instant::now() < end, "not serving within {START_LIMIT:?}");
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let begun_ns = now_ns()?;
-        let history = self.dir.join("dump.hist");
-        let journal = Journal::create(&history, run_of(&recording.history)?)?;
-        if cut_ns > recording.topics_ns {
-            dump::dump(&journal, &address, &recording.targets)
-                .with_context(|| format!("the broker wrote:\n{}", server.log_tail()))?;
-        }
-        journal.flush()?;
-        server.kill()?;
-        let source = CutHistory {
-            files: Files::open(&[recording.history.clone(), history])?,
-            cut_ns,
-            begun_ns,
-        };
-        let report = rmq_check::check::check(&source)?;
-        ensure!(report.is_clean(), "{report}");
-        Ok(())
-    }
+    journal.flush()?;
+    server.kill()?;
+    let source = CutHistory {
+        files: Files::open(&[recording.history.clone(), history])?,
+        cut_ns,
+        begun_ns,
+    };
+    let report = rmq_check::check::check(&source)?;
+    ensure!(report.is_clean(), "{report}");
+    Ok(())
 }
 
 /// The run that a history's header names.

@@ -21,8 +21,10 @@ mod kill9;
 mod power;
 mod probe;
 mod receive;
+mod rot;
 mod send;
 mod stall;
+mod starter;
 mod world;
 
 use anyhow::Result;
@@ -58,6 +60,8 @@ enum Campaign {
     Stall(stall::Options),
     /// The file system goes down as in a power cut, and comes back.
     Power(power::Options),
+    /// Single bits flip anywhere in a store.
+    Rot(rot::Options),
     /// States that a power cut may leave, made from a recording, each started and read.
     CrashStates(crash_states::Options),
 }
@@ -92,6 +96,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Campaign::Enospc(options) => enospc::run(&programs, &options)?,
         Campaign::Stall(options) => stall::run(&programs, &options)?,
         Campaign::Power(options) => power::run(&programs, &options)?,
+        Campaign::Rot(options) => rot::run(&programs, &options)?,
         Campaign::CrashStates(options) => crash_states::run(&programs, &options)?,
     }
     programs.remove_data()
