@@ -49,6 +49,9 @@ enum Command {
         /// Replays one seed, with its trace.
         #[arg(long, conflicts_with_all = ["seeds", "first"])]
         seed: Option<u64>,
+        /// What to leave out, as the sweep prints it after making a failing seed smaller.
+        #[arg(long, default_value = "")]
+        cut: String,
     },
     /// Runs the real-client suites only.
     E2e {
@@ -90,7 +93,8 @@ fn run(command: Command) -> Result<()> {
             first,
             jobs,
             seed,
-        } => test::simulate(seeds, first, jobs, seed),
+            cut,
+        } => test::simulate(seeds, first, jobs, seed, &cut),
         Command::E2e { arguments } => {
             runtimes::require_all()?;
             test::build_release()?;

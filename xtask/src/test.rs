@@ -42,7 +42,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let lines = cargo(["test", "--workspace", "--no-fail-fast"]).run_and_read()?;
     let mut passed = count_passed(&lines);
     ensure!(passed > 0, "no unit test ran");
-    simulate(options.seeds, 0, None, None)?;
+    simulate(options.seeds, 0, None, None, "")?;
     passed += options.seeds;
     if !options.without_clients {
         build_release()?;
@@ -76,7 +76,13 @@ pub(crate) fn build_release() -> Result<()> {
 }
 
 /// Runs the seeds, or replays one, in the profile that is made for it.
-pub(crate) fn simulate(seeds: u64, first: u64, jobs: Option<u64>, seed: Option<u64>) -> Result<()> {
+pub(crate) fn simulate(
+    seeds: u64,
+    first: u64,
+    jobs: Option<u64>,
+    seed: Option<u64>,
+    cut: &str,
+) -> Result<()> {
     let run = ["run", "--quiet", "--profile", "sim", "--package", "simtest"];
     let mut arguments: Vec<String> = run.map(str::to_owned).into();
     arguments.push("--".to_owned());
@@ -89,6 +95,9 @@ pub(crate) fn simulate(seeds: u64, first: u64, jobs: Option<u64>, seed: Option<u
     } else {
         add("--seeds", seeds);
         add("--first", first);
+    }
+    if !cut.is_empty() {
+        arguments.extend(["--cut".to_owned(), cut.to_owned()]);
     }
     cargo(arguments).run()
 }

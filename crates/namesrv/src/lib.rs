@@ -9,6 +9,7 @@
 mod budget;
 mod connection;
 mod kv;
+mod machine;
 mod requests;
 mod route_table;
 mod server;
@@ -17,5 +18,6 @@ mod settings;
 mod testing;
 
 pub use kv::KvError;
+pub use machine::Machine;
 pub use server::{ServeError, serve};
 pub use settings::{Limits, Settings};

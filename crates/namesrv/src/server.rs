@@ -14,6 +14,7 @@ use base::HashMap;
 use config::NamesrvConfig;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -58,11 +59,20 @@ pub enum ServeError {
 /// The state that connections share.
 #[derive(Debug)]
 pub(crate) struct NameServer {
-    started: Instant,
+    age: Age,
     limits: Limits,
     config: Mutex<NamesrvConfig>,
     table: Mutex<RouteTable>,
     kv: KvStore,
+}
+
+/// How old the server is.
+#[derive(Debug)]
+enum Age {
+    /// It began then.
+    Since(Instant),
+    /// So many milliseconds, as it was told last.
+    Told(AtomicU64),
 }
 
 /// Runs a name server until `shutdown` completes. `ready` is told where it listens, once it does.
@@ -94,10 +104,19 @@ pub async fn serve(
 
 impl NameServer {
     fn open(settings: &Settings) -> Result<Self, KvError> {
+        Self::with_age(settings, Age::Since(Instant::now()))
+    }
+
+    /// A name server that is told the time.
+    pub(crate) fn without_clock(settings: &Settings) -> Result<Self, KvError> {
+        Self::with_age(settings, Age::Told(AtomicU64::new(0)))
+    }
+
+    fn with_age(settings: &Settings, age: Age) -> Result<Self, KvError> {
         let path = settings.kv_config_path.clone();
         let options = table_options(&settings.config, &settings.limits);
         Ok(Self {
-            started: Instant::now(),
+            age,
             limits: settings.limits.clone(),
             config: Mutex::new(settings.config.clone()),
             table: Mutex::new(RouteTable::new(options)),
@@ -134,8 +153,20 @@ impl NameServer {
 
     /// How long the server has been running.
     pub(crate) fn now(&self) -> Moment {
-        let age = self.started.elapsed().as_millis();
-        Moment(u64::try_from(age).unwrap_or(u64::MAX))
+        match &self.age {
+            Age::Since(started) => {
+                let age = started.elapsed().as_millis();
+                Moment(u64::try_from(age).unwrap_or(u64::MAX))
+            }
+            Age::Told(age_ms) => Moment(age_ms.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Tells a server without a clock how old it is.
+    pub(crate) fn set_age(&self, age_ms: u64) {
+        if let Age::Told(told) = &self.age {
+            told.store(age_ms, Ordering::Relaxed);
+        }
     }
 
     /// Removes the brokers of a connection that has ended.

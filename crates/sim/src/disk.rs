@@ -245,11 +245,11 @@ impl File for SimFile {
 
     async fn datasync(&self) -> Result<()> {
         let id = self.id;
-        let watermark = self.disk.files.sync_watermark(id)?;
-        self.disk.life.trace(&[id as u64, watermark]);
+        let mark = self.disk.files.sync_mark(id)?;
+        self.disk.life.trace(&[id as u64, mark.watermark]);
         self.disk
             .perform(DiskOp::Sync, &self.path, move |files, fault| {
-                files.finish_sync(id, watermark, fault)
+                files.finish_sync(id, mark, fault)
             })
             .await
     }

@@ -78,6 +78,13 @@ struct State {
 
 pub(crate) struct FileSystem(RefCell<State>);
 
+/// What a sync covers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SyncMark {
+    pub(crate) watermark: u64,
+    failed: u64,
+}
+
 /// How a write ends.
 pub(crate) struct WriteTicket {
     pub(crate) inode: InodeId,
@@ -274,6 +281,10 @@ impl FileSystem {
         }
     }
 
+    pub(crate) fn used(&self) -> u64 {
+        self.0.borrow().used()
+    }
+
     pub(crate) fn size(&self, id: InodeId) -> Result<u64> {
         Ok(self.0.borrow_mut().inode(id)?.live.len() as u64)
     }
@@ -350,15 +361,30 @@ impl FileSystem {
         result
     }
 
-    pub(crate) fn sync_watermark(&self, id: InodeId) -> Result<u64> {
-        Ok(self.0.borrow_mut().inode(id)?.watermark())
+    /// What a sync that starts now covers, and how many had failed by then.
+    pub(crate) fn sync_mark(&self, id: InodeId) -> Result<SyncMark> {
+        let state = &mut *self.0.borrow_mut();
+        let inode = state.inode(id)?;
+        Ok(SyncMark {
+            watermark: inode.watermark(),
+            failed: inode.failed_syncs,
+        })
     }
 
-    pub(crate) fn finish_sync(&self, id: InodeId, mark: u64, fault: Option<Fault>) -> Result<()> {
+    /// A sync during which another of the same file failed fails as well, as the kernel reports
+    /// an error of the file to everybody who waits for it.
+    pub(crate) fn finish_sync(
+        &self,
+        id: InodeId,
+        mark: SyncMark,
+        fault: Option<Fault>,
+    ) -> Result<()> {
         let state = &mut *self.0.borrow_mut();
         let mut rng = state.rng.clone();
         let inode = state.inode(id)?;
-        let result = if fault.is_some() {
+        let is_lost = inode.failed_syncs > mark.failed;
+        let mark = mark.watermark;
+        let result = if fault.is_some() || is_lost {
             inode.fail_sync(mark, &mut rng);
             Err(eio())
         } else {

@@ -33,6 +33,8 @@ pub(crate) struct Inode {
     pub(crate) handles: usize,
     /// Pages that were stored to through a map since they last reached the disk.
     mapped: BTreeSet<usize>,
+    /// Syncs that failed.
+    pub(crate) failed_syncs: u64,
 }
 
 /// The unit in which the kernel writes mapped files back, in bytes.
@@ -121,6 +123,7 @@ impl Inode {
 
     /// A sync failed: any of the changes is durable now, and the rest never will be.
     pub(crate) fn fail_sync(&mut self, watermark: u64, rng: &mut Rng) {
+        self.failed_syncs += 1;
         let changes = self.take_below(watermark);
         settle(&mut self.durable, changes, rng);
     }

@@ -2,8 +2,9 @@
 //!
 //! Owned by the world. A direction of a stream is a pipe of chunks that arrive in order, each
 //! some time after it was written; a read may give less than has arrived. A partition holds
-//! chunks back; a crash of a host resets its streams. Invariant: bytes arrive in order, once,
-//! unchanged, or not at all.
+//! chunks back, in both directions or one; a stream may be reset, or go silent without a word (half
+//! open); a crash of a host resets its streams. Invariant: bytes arrive in order, once, unchanged,
+//! or not at all.
 
 use crate::clock::Clock;
 use crate::seed::Rng;
@@ -11,7 +12,7 @@ use crate::world::{Crash, Life, ip_of};
 use rt::sync::Event;
 use rt::{Listener, Net, ReadHalf, Stream, WriteHalf};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{Error, ErrorKind, Result};
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
@@ -20,7 +21,12 @@ use std::rc::{Rc, Weak};
 pub(crate) struct Network {
     clock: Rc<Clock>,
     rng: RefCell<Rng>,
+    /// From whom no bytes reach whom.
     cut: RefCell<BTreeSet<(usize, usize)>>,
+    /// Hosts that refuse every connection.
+    refusing: RefCell<BTreeSet<usize>>,
+    /// Longest extra time of a chunk from or to a host, in nanoseconds.
+    slow: RefCell<BTreeMap<usize, u64>>,
     listeners: RefCell<Vec<Rc<Backlog>>>,
     pipes: RefCell<Vec<Weak<Pipe>>>,
     next_port: Cell<u16>,
@@ -52,6 +58,8 @@ struct Pipe {
     broken: Cell<bool>,
     /// An end is on a crashed host: nothing more is sent, not even an end.
     frozen: Cell<bool>,
+    /// Nothing arrives any more, and nobody is told.
+    silent: Cell<bool>,
     for_reader: Event,
     for_writer: Event,
 }
@@ -108,31 +116,67 @@ impl Network {
             clock,
             rng: RefCell::new(rng),
             cut: RefCell::default(),
+            refusing: RefCell::default(),
+            slow: RefCell::default(),
             listeners: RefCell::default(),
             pipes: RefCell::default(),
             next_port: Cell::new(32_768),
         })
     }
 
-    pub(crate) fn partition(&self, one: usize, other: usize, cut: bool) {
-        let pair = (one.min(other), one.max(other));
+    /// Holds back, or lets through, what `from` sends to `to`.
+    pub(crate) fn cut_way(&self, from: usize, to: usize, cut: bool) {
         if cut {
-            self.cut.borrow_mut().insert(pair);
+            self.cut.borrow_mut().insert((from, to));
         } else {
-            self.cut.borrow_mut().remove(&pair);
+            self.cut.borrow_mut().remove(&(from, to));
         }
+    }
+
+    pub(crate) fn refuse(&self, host: usize, refuses: bool) {
+        if refuses {
+            self.refusing.borrow_mut().insert(host);
+        } else {
+            self.refusing.borrow_mut().remove(&host);
+        }
+    }
+
+    pub(crate) fn slow_down(&self, host: usize, extra_ns_max: u64) {
+        if extra_ns_max > 0 {
+            self.slow.borrow_mut().insert(host, extra_ns_max);
+        } else {
+            self.slow.borrow_mut().remove(&host);
+        }
+    }
+
+    /// Resets every stream of a host, as a middle box that forgets does.
+    pub(crate) fn reset(&self, host: usize) {
+        for pipe in self.pipes_of(host) {
+            pipe.break_off();
+        }
+    }
+
+    /// Makes a drawn half of a host's streams silent, both directions of a stream on its own.
+    pub(crate) fn half_open(&self, host: usize) {
+        for pipe in self.pipes_of(host) {
+            if self.rng.borrow_mut().coin() {
+                pipe.silent.set(true);
+            }
+        }
+    }
+
+    fn pipes_of(&self, host: usize) -> Vec<Rc<Pipe>> {
+        let mut pipes = self.pipes.borrow_mut();
+        pipes.retain(|pipe| pipe.strong_count() > 0);
+        let all = pipes.iter().filter_map(Weak::upgrade);
+        all.filter(|pipe| pipe.from == host || pipe.to == host)
+            .collect()
     }
 
     /// Streams of a crashed host are reset: at once when the process was killed, some time later
     /// when the machine went dark.
     pub(crate) fn host_crashed(self: &Rc<Self>, host: usize, crash: Crash) {
-        let pipes: Vec<Rc<Pipe>> = {
-            let mut pipes = self.pipes.borrow_mut();
-            pipes.retain(|pipe| pipe.strong_count() > 0);
-            let all = pipes.iter().filter_map(Weak::upgrade);
-            all.filter(|pipe| pipe.from == host || pipe.to == host)
-                .collect()
-        };
+        let pipes = self.pipes_of(host);
         for pipe in &pipes {
             pipe.frozen.set(true);
         }
@@ -157,13 +201,24 @@ impl Network {
     }
 
     pub(crate) fn clear(&self) {
-        self.listeners.borrow_mut().clear();
-        self.pipes.borrow_mut().clear();
+        // What is dropped may run code that looks at these lists.
+        drop(self.listeners.take());
+        drop(self.pipes.take());
     }
 
-    fn is_cut(&self, one: usize, other: usize) -> bool {
-        let pair = (one.min(other), one.max(other));
-        self.cut.borrow().contains(&pair)
+    fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cut.borrow().contains(&(from, to))
+    }
+
+    fn extra_ns(&self, pipe: &Pipe) -> u64 {
+        let slow = self.slow.borrow();
+        if slow.is_empty() {
+            return 0;
+        }
+        let of = |host: usize| slow.get(&host).copied().unwrap_or(0);
+        self.rng
+            .borrow_mut()
+            .below(of(pipe.from).max(of(pipe.to)) + 1)
     }
 
     fn free_port(&self) -> u16 {
@@ -187,6 +242,7 @@ impl Network {
             reader_gone: Cell::new(false),
             broken: Cell::new(false),
             frozen: Cell::new(false),
+            silent: Cell::new(false),
             for_reader: Event::new(),
             for_writer: Event::new(),
         });
@@ -231,7 +287,8 @@ impl Network {
         pipe.chunks.borrow_mut().push_back(Chunk { bytes, read: 0 });
         let (low, high) = pipe.delay_ns;
         let now_ns = self.clock.now_ns();
-        let delay_ns = self.rng.borrow_mut().between(low, high);
+        let extra_ns = self.extra_ns(pipe);
+        let delay_ns = self.rng.borrow_mut().between(low, high) + extra_ns;
         let arrival_ns = pipe.last_arrival_ns.get().max(now_ns + delay_ns);
         pipe.last_arrival_ns.set(arrival_ns);
         self.arrive(Rc::clone(pipe), arrival_ns - now_ns);
@@ -245,6 +302,9 @@ impl Network {
             };
             if network.is_cut(pipe.from, pipe.to) {
                 network.arrive(pipe, RETRY_NS);
+                return;
+            }
+            if pipe.silent.get() {
                 return;
             }
             pipe.arrived.set(pipe.arrived.get() + 1);
@@ -330,7 +390,10 @@ impl Net for SimNet {
         let Some(backlog) = network.backlog_at(address, host) else {
             return Err(Error::from(ErrorKind::ConnectionRefused));
         };
-        if network.is_cut(host, backlog.host) {
+        if network.refusing.borrow().contains(&backlog.host) {
+            return Err(Error::from(ErrorKind::ConnectionRefused));
+        }
+        if network.is_cut(host, backlog.host) || network.is_cut(backlog.host, host) {
             self.life.perform(CONNECT_MAX_NS, || ()).await;
             return Err(Error::from(ErrorKind::TimedOut));
         }

@@ -85,6 +85,7 @@ pub(crate) struct HostState {
     /// Which life this is, from 1.
     life: Cell<u64>,
     wall_offset_ms: Cell<i64>,
+    crashed_ns: Cell<u64>,
 }
 
 /// A handle of one life of one host.
@@ -131,6 +132,7 @@ impl World {
             files: Rc::new(FileSystem::new(shape, rng)),
             life: Cell::new(1),
             wall_offset_ms: Cell::new(0),
+            crashed_ns: Cell::new(0),
         });
         self.core.hosts.borrow_mut().push(Rc::clone(&host));
         Host {
@@ -199,13 +201,6 @@ impl World {
     /// How many task polls have happened.
     pub fn polls(&self) -> u64 {
         self.core.polls.get()
-    }
-
-    /// Cuts or restores the network between two hosts; bytes wait meanwhile.
-    pub fn partition(&self, one: &Host, other: &Host, cut: bool) {
-        self.core
-            .network
-            .partition(one.host.index, other.host.index, cut);
     }
 }
 
@@ -304,6 +299,11 @@ impl Host {
         self.host.life.get()
     }
 
+    /// When the last life ended; zero in the first.
+    pub fn crashed_at(&self) -> Duration {
+        Duration::from_nanos(self.host.crashed_ns.get())
+    }
+
     /// Adds a scripted disk fault.
     pub fn add_fault(&self, rule: Rule) {
         self.host.files.add_rule(rule);
@@ -337,6 +337,44 @@ impl Host {
     /// Damages a stored byte by flipping the bits of `mask`; false when there is none durable.
     pub fn rot(&self, path: &Path, position: u64, mask: u8) -> bool {
         self.host.files.rot(path, position, mask)
+    }
+
+    /// Bytes that the file system holds, with what is reserved.
+    pub fn disk_used(&self) -> u64 {
+        self.host.files.used()
+    }
+
+    /// Cuts or restores the network to another host; bytes wait meanwhile.
+    pub fn partition(&self, other: &Self, cut: bool) {
+        self.partition_way(other, cut);
+        other.partition_way(self, cut);
+    }
+
+    /// The same for what this host sends to `to` alone.
+    pub fn partition_way(&self, to: &Self, cut: bool) {
+        let network = &self.core.network;
+        network.cut_way(self.host.index, to.host.index, cut);
+    }
+
+    /// Refuses, or accepts again, every connection to this host.
+    pub fn refuse_connections(&self, refuses: bool) {
+        self.core.network.refuse(self.host.index, refuses);
+    }
+
+    /// Resets every connection of this host.
+    pub fn reset_connections(&self) {
+        self.core.network.reset(self.host.index);
+    }
+
+    /// Makes connections of this host silent: what is sent never arrives, and nobody is told.
+    pub fn half_open_connections(&self) {
+        self.core.network.half_open(self.host.index);
+    }
+
+    /// Delays what is sent from and to this host by up to `extra` more; zero ends that.
+    pub fn slow_network(&self, extra: Duration) {
+        let extra_ns = extra.as_nanos() as u64;
+        self.core.network.slow_down(self.host.index, extra_ns);
     }
 
     /// Moves the wall clock, leaving the monotonic one alone.
@@ -435,6 +473,7 @@ impl Core {
     fn crash(&self, host: &HostState, crash: Crash) {
         self.note(0xdead ^ host.life.get());
         host.life.set(host.life.get() + 1);
+        host.crashed_ns.set(self.clock.now_ns());
         self.network.host_crashed(host.index, crash);
         self.executor
             .drop_tasks(|owner| owner.is_some_and(|(index, _)| index == host.index));

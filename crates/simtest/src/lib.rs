@@ -1,14 +1,20 @@
 //! The seeded sweeps: what must hold of store and broker, tried on the simulation.
 //!
 //! A development tool, linked by no other program. [`run`] plays one seed and says how it went;
-//! [`sweep`] plays many on several threads. Invariant: a seed gives the same run every time, down
+//! [`sweep`] plays many on several threads; [`minimise`] makes a failing one smaller. Invariant: a seed gives the same run every time, down
 //! to its trace hash, so that a failure is replayed by its number alone.
 
 mod broker;
+mod cuts;
+mod minimise;
 mod store;
 mod sweep;
 
-pub use sweep::{Failure, Outcome, Report, Scene, describe, run, run_scene, sweep};
+pub use cuts::Cuts;
+pub use minimise::{Minimised, minimise};
+pub use sweep::{
+    Failure, Outcome, Report, Scene, describe, keep_panics_quiet, run, run_scene, sweep,
+};
 
 /// What one run came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,13 +1,15 @@
-//! `simtest --seeds N [--first F] [--jobs J]` sweeps; `simtest --seed S` replays one seed twice.
+//! `simtest --seeds N [--first F] [--jobs J]` sweeps; `simtest --seed S [--cut CUTS]` replays one
+//! seed twice.
 //!
-//! Started by `cargo xtask sim`. The failing seed is the last thing printed; the exit code says
-//! whether all held.
+//! Started by `cargo xtask sim`. The first failing seed is made smaller and printed last, with the command
+//! that replays it; the exit code says whether all held.
 
 #![allow(
     clippy::print_stdout,
     reason = "a command-line program speaks on stdout"
 )]
 
+use simtest::Cuts;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -15,7 +17,9 @@ fn main() -> ExitCode {
     match Arguments::parse(std::env::args().skip(1)) {
         Ok(arguments) => arguments.execute(),
         Err(sentence) => {
-            println!("{sentence}\nusage: simtest --seeds N [--first F] [--jobs J] | --seed S");
+            println!(
+                "{sentence}\nusage: simtest --seeds N [--first F] [--jobs J] | --seed S [--cut CUTS]"
+            );
             ExitCode::from(2)
         }
     }
@@ -26,10 +30,13 @@ struct Arguments {
     first: u64,
     jobs: usize,
     seed: Option<u64>,
+    cuts: Cuts,
 }
 
 /// Failures after which a sweep stops.
 const FAILURES_MAX: usize = 5;
+/// Runs that making a failing seed smaller may take.
+const MINIMISE_RUNS_MAX: u32 = 400;
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
@@ -39,9 +46,15 @@ impl Arguments {
             first: 0,
             jobs,
             seed: None,
+            cuts: Cuts::default(),
         };
         while let Some(word) = words.next() {
-            let value = words.next().and_then(|value| value.parse::<u64>().ok());
+            let text = words.next().unwrap_or_default();
+            if word == "--cut" {
+                arguments.cuts = text.parse()?;
+                continue;
+            }
+            let value = text.parse::<u64>().ok();
             let value = value.ok_or_else(|| format!("{word}: a number must follow"))?;
             match word.as_str() {
                 "--seeds" => arguments.seeds = value,
@@ -55,8 +68,9 @@ impl Arguments {
     }
 
     fn execute(&self) -> ExitCode {
+        simtest::keep_panics_quiet();
         match self.seed {
-            Some(seed) => replay(seed),
+            Some(seed) => replay(seed, &self.cuts),
             None => self.sweep(),
         }
     }
@@ -67,7 +81,7 @@ impl Arguments {
             reason = "how fast a sweep is, is real time"
         )]
         let started = Instant::now();
-        let report = simtest::sweep(self.first, self.seeds, self.jobs, FAILURES_MAX);
+        let report = simtest::sweep(self.first, self.seeds, self.jobs, FAILURES_MAX, &self.cuts);
         let seconds = started.elapsed().as_secs_f64().max(0.001);
         let total = &report.total;
         println!(
@@ -89,9 +103,21 @@ impl Arguments {
             total.virtual_ms as f64 / 1_000.0 / seconds,
         );
         for failure in &report.failures {
-            println!("\n{}\nfailing seed: {}", failure.sentence, failure.seed);
+            let (seed, scene) = (failure.seed, failure.scene.name());
+            println!("seed {seed}, {scene}: {}", failure.sentence);
         }
-        if report.failures.is_empty() && report.held == self.seeds {
+        if let Some(failure) = report.failures.first() {
+            println!(
+                "\n{} seeds failed; the first is made smaller",
+                report.failures.len()
+            );
+            let smaller = simtest::minimise(failure, &self.cuts, MINIMISE_RUNS_MAX);
+            let (seed, cuts) = (failure.seed, &smaller.cuts);
+            println!("after {} runs: {}", smaller.runs, smaller.failure.sentence);
+            println!("cargo xtask sim --seed {seed} --cut {cuts}");
+            return ExitCode::FAILURE;
+        }
+        if report.held == self.seeds {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE
@@ -100,9 +126,9 @@ impl Arguments {
 }
 
 /// Plays a seed twice and compares.
-fn replay(seed: u64) -> ExitCode {
-    println!("{}", simtest::describe(seed));
-    let (first, second) = (simtest::run(seed), simtest::run(seed));
+fn replay(seed: u64, cuts: &Cuts) -> ExitCode {
+    println!("{}", simtest::describe(seed, cuts));
+    let (first, second) = (simtest::run(seed, cuts), simtest::run(seed, cuts));
     if first != second {
         println!("{first:?}\n{second:?}\nthe two runs differ; seed: {seed}");
         return ExitCode::FAILURE;
@@ -113,7 +139,10 @@ fn replay(seed: u64) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("{}\nfailing seed: {seed}", failure.sentence);
+            println!(
+                "{}\ncargo xtask sim --seed {seed} --cut {cuts}",
+                failure.sentence
+            );
             ExitCode::FAILURE
         }
     }

@@ -115,11 +115,20 @@ pub(crate) async fn answer(
     };
     result.unwrap_or_else(|error| {
         tracing::debug!(code = request.code, %error, "request refused");
-        Answer {
-            error: Some(error),
-            ..Answer::default()
-        }
+        Answer::refusing(error)
     })
+}
+
+/// Answers one request that waits for no disk; `None` for the others.
+pub(crate) fn answer_now(
+    server: &NameServer,
+    from: ConnectionId,
+    request: &Command<'_>,
+) -> Option<Answer> {
+    match dispatch(server, from, request) {
+        Turn::Done(result) => Some(result.unwrap_or_else(Answer::refusing)),
+        Turn::Kv(_) => None,
+    }
 }
 
 /// What has become of a request.
@@ -162,6 +171,13 @@ fn dispatch(server: &NameServer, from: ConnectionId, request: &Command<'_>) -> T
 }
 
 impl Answer {
+    fn refusing(error: RequestError) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::default()
+        }
+    }
+
     fn of_body(body: Vec<u8>) -> Self {
         Self {
             body,

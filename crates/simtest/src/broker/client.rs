@@ -4,12 +4,13 @@
 //! deadline leave it open whether the request had an effect. Invariant: an answer belongs to the
 //! request that was asked last, or the client panics.
 
+use super::shared::Shared;
 use remoting::SerializeType;
 use remoting::command::{self, write_request};
 use remoting::frame::{FRAME_LEN_MAX, FrameBuffer};
 use remoting::header::EncodeHeader;
 use rt::{Net, ReadHalf, Rt, Stream, WriteHalf};
-use sim::{Sim, SimRead, SimWrite};
+use sim::{Rng, Sim, SimRead, SimWrite};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -17,9 +18,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// Time after which a broker that runs must have answered.
-const DEADLINE: Duration = Duration::from_mins(1);
+const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A connection to the broker.
+/// A connection to a broker, or to a name server.
 pub(crate) struct Client {
     sim: Sim,
     read: SimRead,
@@ -27,6 +28,10 @@ pub(crate) struct Client {
     frames: FrameBuffer,
     serialize: SerializeType,
     next_opaque: i32,
+    /// When it was made, in milliseconds of the world.
+    pub(crate) since_ms: u64,
+    /// The broker's life at that time.
+    pub(crate) life: u64,
 }
 
 /// Why a call has no answer.
@@ -39,11 +44,34 @@ pub(crate) enum NoAnswer {
 }
 
 impl Client {
+    /// A connection to broker `number` once it lets clients in.
+    pub(crate) async fn to_broker(
+        sim: &Sim,
+        shared: &Shared,
+        number: usize,
+        rng: &mut Rng,
+    ) -> Option<Self> {
+        let broker = &shared.brokers[number];
+        if !broker.is_open.get() {
+            sim.sleep(Duration::from_millis(5)).await;
+            return None;
+        }
+        let life = broker.life();
+        let form = *rng.pick(&[SerializeType::Json, SerializeType::RocketMq]);
+        let client = Self::connect(sim, broker.address, form, life).await;
+        if client.is_none() {
+            sim.sleep(Duration::from_millis(5)).await;
+        }
+        client
+    }
+
     pub(crate) async fn connect(
         sim: &Sim,
         address: SocketAddr,
         serialize: SerializeType,
+        life: u64,
     ) -> Option<Self> {
+        let since_ms = sim.monotonic_us() / 1_000;
         let stream = sim.net().connect(address).await.ok()?;
         let (read, write) = stream.split();
         Some(Self {
@@ -53,7 +81,18 @@ impl Client {
             frames: FrameBuffer::new(FRAME_LEN_MAX),
             serialize,
             next_opaque: 1,
+            since_ms,
+            life,
         })
+    }
+
+    /// The world's time, in milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.sim.monotonic_us() / 1_000
+    }
+
+    pub(crate) fn clock(&self) -> Sim {
+        self.sim.clone()
     }
 
     /// Sends a request and gives `view` its answer.
@@ -66,16 +105,8 @@ impl Client {
     ) -> Result<T, NoAnswer> {
         let opaque = self.next_opaque;
         self.next_opaque += 1;
-        let mut out = Vec::new();
-        write_request(
-            &mut out,
-            self.serialize,
-            code as i32,
-            opaque,
-            false,
-            header,
-            body,
-        );
+        let (mut out, form) = (Vec::new(), self.serialize);
+        write_request(&mut out, form, code as i32, opaque, false, header, body);
         let deadline = self.sim.sleep(DEADLINE);
         let exchange = self.exchange(&out, opaque);
         let frame = first_of(exchange, deadline).await.ok_or(NoAnswer::Late)?;

@@ -1,240 +1,254 @@
-//! The sweep over a whole broker: shards, mesh, store and protocol, with clients on the network.
+//! The sweep over whole brokers: shards, mesh, store and protocol, with clients and name servers on
+//! the network.
 //!
-//! A run is one broker host of one to three shards that lives several times, and some client
-//! hosts that survive it. Properties, as clients can see them: an acknowledged message is at its
-//! offset in every later life, with its body; nobody finds a message that nobody sent, or one
-//! twice; offsets are dense; one producer's messages are in order; commits go back by no more
-//! than their interval; while the broker runs every request is answered.
+//! A run is one or two broker hosts that live several times, up to two name servers, and clients
+//! on two hosts that survive everything. First the storm: the plan of the seed happens. Then the
+//! calm: nothing fails any more and everything must converge. Properties: `model`, `consume`, `calm`.
 
+mod calm;
 mod client;
+mod consume;
+mod inspect;
+mod life;
 mod model;
-mod tasks;
+mod name_server;
+mod plan;
+mod produce;
+mod shape;
+mod shared;
+mod storm;
 
 use crate::Summary;
-use broker::{BrokerSettings, run_shard};
+use crate::cuts::{Cuts, Part};
+use life::Broker;
 use model::Model;
+use plan::Happening;
 use rt::{Class, Rt};
-use sim::{Crash, Host, Rng, World};
+use shape::{PORT, Shape};
+use shared::{BrokerState, Shared};
+use sim::{Crash, Host, Rng, Sim, World};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
-use store::{FlushMode, Settings, prepare_root_on};
-use tasks::{Shared, consume, dump, produce};
-
-/// What one seed looks like.
-#[derive(Debug, Clone)]
-pub(crate) struct Shape {
-    shards: u16,
-    lives: u64,
-    pub(crate) producers: u64,
-    consumers: u64,
-    pub(crate) topics: u64,
-    pub(crate) queues: i32,
-    pub(crate) body_len_max: u64,
-    pub(crate) pause_us_max: u64,
-    life_ms: u64,
-    commit_interval_ms: u64,
-    lane_len: usize,
-}
-
-/// Extra time that a commit may take from its answer to the disk, in milliseconds.
-const COMMIT_SLACK_MS: u64 = 2_000;
-/// Longest time until a broker serves, in virtual time.
-const START_MAX: Duration = Duration::from_mins(2);
 
 /// What a seed looks like, for people.
-pub(crate) fn describe(seed: u64) -> String {
-    let mut rng = Rng::for_subject(seed, "broker workload");
-    format!("{:#?}", Shape::draw(&mut rng))
+pub(crate) fn describe(seed: u64, cuts: &Cuts) -> String {
+    format!("{:#?}", Shape::draw(seed, cuts))
+}
+
+/// What a minimiser may make smaller of a seed, and the entries of its plan.
+pub(crate) fn parts(seed: u64, cuts: &Cuts) -> (Vec<Part>, Vec<usize>) {
+    let shape = Shape::draw(seed, cuts);
+    let plan = shape.plan.iter().map(|planned| planned.number);
+    (shape.parts(), plan.collect())
 }
 
 /// Runs one seed. Panics with a sentence at the first violation.
-pub(crate) fn run(seed: u64) -> Summary {
-    let mut rng = Rng::for_subject(seed, "broker workload");
-    let shape = Shape::draw(&mut rng);
-    let world = World::new(seed);
-    let server = world.host(shape.shards);
-    let settings = Arc::new(shape.settings(&server, &mut rng));
-    let mut run = Run {
-        clients: world.host(1),
-        world,
-        server,
-        settings,
-        shared: Rc::new(Shared::new(shape)),
-        rng,
-        summary: Summary::default(),
-    };
-    run.play();
-    run.summary.trace_hash = run.world.trace_hash();
-    run.summary.virtual_ms = run.world.now().as_millis() as u64;
-    run.summary.records = run.shared.model.borrow().acknowledged;
-    run.summary
+pub(crate) fn run(seed: u64, cuts: &Cuts) -> Summary {
+    let mut run = Run::new(seed, Shape::draw(seed, cuts));
+    run.storm();
+    if !run.is_over {
+        run.calm();
+    }
+    let model = run.shared.model.borrow();
+    Summary {
+        trace_hash: run.world.trace_hash(),
+        virtual_ms: run.world.now().as_millis() as u64,
+        records: model.acknowledged,
+        given_up: model.given_up,
+        ..run.summary
+    }
 }
 
 struct Run {
     world: World,
-    server: Host,
-    clients: Host,
-    settings: Arc<BrokerSettings>,
+    brokers: Vec<Broker>,
+    name_servers: Vec<Host>,
+    clients: Vec<Host>,
+    /// A host whose network never fails.
+    inspector: Host,
     shared: Rc<Shared>,
     rng: Rng,
     summary: Summary,
+    /// Whether a broker cannot start any more, for what its disk did.
+    is_over: bool,
 }
 
-impl Shape {
-    fn draw(rng: &mut Rng) -> Self {
-        Self {
-            shards: rng.between(1, 3) as u16,
-            lives: rng.between(1, 4),
-            producers: rng.between(1, 4),
-            consumers: rng.between(1, 2),
-            topics: rng.between(1, 2),
-            queues: rng.between(1, 4) as i32,
-            body_len_max: rng.skewed(8, 20_000),
-            pause_us_max: *rng.pick(&[0, 1_000, 20_000]),
-            life_ms: rng.skewed(20, 3_000),
-            commit_interval_ms: rng.skewed(50, 1_000),
-            lane_len: rng.skewed(4, 256) as usize,
-        }
-    }
-
-    fn settings(&self, server: &Host, rng: &mut Rng) -> BrokerSettings {
-        let dir = PathBuf::from("/data/store");
-        let mut settings = BrokerSettings::new(dir.clone(), self.shards, server.ip());
-        settings.listen_port = PORT;
-        settings.default_queue_count = self.queues;
-        settings.flush_consumer_offset_interval_ms = self.commit_interval_ms;
-        settings.body_len_max = 24 << 10;
-        let mut store = Settings::small(dir, base::ShardId::CONTROL, self.shards);
-        store.flush = FlushMode::Sync;
-        store.block_bytes = *rng.pick(&[4 << 10, 16 << 10]);
-        store.checkpoint_bytes = rng.skewed(16 << 10, 512 << 10);
-        store.writes_max = rng.between(1, 4) as usize;
-        settings.store = store;
-        settings
-    }
-}
-
-/// The broker's port.
-pub(crate) const PORT: u16 = 10_911;
+/// How long clients may take to end once nothing fails any more.
+const END_MAX: Duration = Duration::from_mins(2);
 
 impl Run {
-    fn play(&mut self) {
-        let address = SocketAddr::new(self.server.ip(), PORT);
-        self.start();
-        let client = self.clients.sim(0);
-        for producer in 0..self.shared.shape.producers {
-            let rng = Rng::new(self.rng.next_u64());
-            let task = produce(
-                client.clone(),
-                address,
-                Rc::clone(&self.shared),
-                producer,
-                rng,
-            );
-            client.spawn(Class::Request, task);
-        }
-        for number in 0..self.shared.shape.consumers {
-            let rng = Rng::new(self.rng.next_u64());
-            let task = consume(
-                client.clone(),
-                address,
-                Rc::clone(&self.shared),
-                number,
-                rng,
-            );
-            client.spawn(Class::Request, task);
-        }
-        for _ in 1..self.shared.shape.lives {
-            let ms = self.rng.below(self.shared.shape.life_ms);
-            let us = self.rng.below(1_000);
-            self.world
-                .run_for(Duration::from_millis(ms) + Duration::from_micros(us));
-            self.crash();
-            self.start();
-        }
-        self.world
-            .run_for(Duration::from_millis(self.shared.shape.life_ms));
-        self.shared.stop.set(true);
-        let shared = Rc::clone(&self.shared);
-        self.world
-            .block_on(async move { shared.working.empty().await });
-        if self.rng.coin() {
-            self.crash();
-            self.start();
-        }
-        let shared = Rc::clone(&self.shared);
-        let dumped = self
-            .clients
-            .block_on(0, move |sim| dump(sim, address, shared));
-        self.summary.verified += dumped;
-    }
-
-    fn crash(&mut self) {
-        let crash = if self.rng.coin() {
-            Crash::Power
-        } else {
-            Crash::Kill
-        };
-        let now_ms = self.world.now().as_millis() as u64;
-        let before_ms =
-            now_ms.saturating_sub(self.shared.shape.commit_interval_ms + COMMIT_SLACK_MS);
-        self.shared.model.borrow_mut().crashed(before_ms);
-        self.shared.crashes.set(self.shared.crashes.get() + 1);
-        self.server.crash(crash);
-        self.summary.lives += 1;
-    }
-
-    /// Starts all shards and waits until they serve.
-    fn start(&mut self) {
-        let store = self.settings.store.clone();
-        let shards = self.shared.shape.shards;
-        self.server.block_on(0, move |sim| async move {
-            prepare_root_on(sim.disk(), &store.dir, shards, store.block_align)
-                .await
-                .expect("the disk does not fail");
-        });
-        let count = self.server.sims().len();
-        let serving = Rc::new(Cell::new(0));
-        let failed: Rc<RefCell<Option<String>>> = Rc::default();
-        let meshes = self.server.mesh(self.shared.shape.lane_len);
-        for (sim, mesh) in self.server.sims().into_iter().zip(meshes) {
-            let settings = Arc::clone(&self.settings);
-            let (serving, failed) = (Rc::clone(&serving), Rc::clone(&failed));
-            let rt = sim.clone();
-            sim.spawn(Class::Request, async move {
-                let ready = |result: Result<broker::BootReport, String>| match result {
-                    Ok(_) => serving.set(serving.get() + 1),
-                    Err(reason) => drop(failed.replace(Some(reason))),
-                };
-                let stop = std::future::pending();
-                let ended = run_shard(rt, mesh, settings, ready, stop).await;
-                panic!("a shard ended by itself: {ended:?}");
-            });
-        }
-        let end = self.world.now() + START_MAX;
-        let world = &self.world;
-        let all_serve = world.run_until(|| {
-            assert_eq!(*failed.borrow(), None, "the broker does not start");
-            assert!(world.now() < end, "the broker never serves");
-            serving.get() == count
-        });
-        assert!(all_serve, "the broker never serves");
-    }
-}
-
-impl Shared {
-    fn new(shape: Shape) -> Self {
-        Self {
-            shape,
-            model: RefCell::new(Model::default()),
+    fn new(seed: u64, shape: Shape) -> Self {
+        let world = World::new(seed);
+        let mut rng = Rng::for_subject(seed, "broker run");
+        let hosts: Vec<Host> = (0..shape.brokers)
+            .map(|_| world.host(shape.shards))
+            .collect();
+        let name_servers: Vec<Host> = (0..shape.name_servers).map(|_| world.host(1)).collect();
+        let clients = (0..2).map(|_| world.host(1)).collect();
+        let inspector = world.host(1);
+        let address = |host: &Host| SocketAddr::new(host.ip(), PORT);
+        let states = hosts
+            .iter()
+            .map(|host| BrokerState::new(host.clone(), address(host)));
+        let is_even = !shape
+            .plan
+            .iter()
+            .any(|planned| matches!(planned.what, Happening::Clock { .. }));
+        let shared = Rc::new(Shared {
+            model: RefCell::new(Model::new(shape.trouble.is_honest(), is_even)),
+            brokers: states.collect(),
             stop: Cell::new(false),
-            crashes: Cell::new(0),
             working: Rc::default(),
-            last_empty: RefCell::default(),
+            locks: RefCell::default(),
+            shape,
+        });
+        let mut brokers = Vec::new();
+        for (number, host) in hosts.into_iter().enumerate() {
+            let settings = shared
+                .shape
+                .settings(&host, number, &name_servers, &mut rng);
+            brokers.push(Broker::new(host, settings));
+        }
+        Self {
+            world,
+            brokers,
+            name_servers,
+            clients,
+            inspector,
+            shared,
+            rng,
+            summary: Summary::default(),
+            is_over: false,
         }
     }
+
+    fn start_all(&mut self) {
+        for host in &self.name_servers {
+            name_server::start(host);
+        }
+        for number in 0..self.brokers.len() {
+            self.start(number);
+            if self.is_over {
+                return;
+            }
+        }
+        self.make_topics();
+        let shape = &self.shared.shape;
+        for producer in 0..shape.producers {
+            let sim = self.clients[(producer % 2) as usize].sim(0);
+            let rng = Rng::new(self.rng.next_u64());
+            let shared = Rc::clone(&self.shared);
+            sim.clone()
+                .spawn(Class::Request, produce::produce(sim, shared, producer, rng));
+        }
+        for number in 0..shape.consumers {
+            let sim = self.clients[(number % 2) as usize].sim(0);
+            let rng = Rng::new(self.rng.next_u64());
+            let shared = Rc::clone(&self.shared);
+            sim.clone()
+                .spawn(Class::Request, consume::consume(sim, shared, number, rng));
+        }
+    }
+
+    /// Under `ASYNC_FLUSH` a power cut may take a young topic and leave messages of it on another
+    /// shard, out of sight until the topic is made again: topics are durable before the storm.
+    fn make_topics(&mut self) {
+        if self.shared.shape.is_sync {
+            return;
+        }
+        for broker in 0..self.brokers.len() {
+            let (shared, rng) = (Rc::clone(&self.shared), Rng::new(self.rng.next_u64()));
+            self.inspect_with(move |sim| calm::try_every_queue(sim, shared, broker, rng));
+        }
+        self.world
+            .run_for(Duration::from_millis(life::ASYNC_SLACK_MS));
+    }
+
+    /// Nothing fails any more: everything must come right in time.
+    fn calm(&mut self) {
+        self.heal();
+        self.shared.stop.set(true);
+        if self.is_over {
+            return;
+        }
+        let gate = Rc::clone(&self.shared.working);
+        self.finish("the clients end", async move { gate.empty().await });
+        for broker in 0..self.brokers.len() {
+            let (shared, rng) = (Rc::clone(&self.shared), Rng::new(self.rng.next_u64()));
+            self.inspect_with(move |sim| calm::try_every_queue(sim, shared, broker, rng));
+        }
+        let longest_ms = self.shared.shape.delay_levels_ms.iter().max();
+        let due = Duration::from_millis(longest_ms.copied().unwrap_or(0) + DELAY_SLACK_MS);
+        self.world.run_for(due);
+        self.check_everything();
+        for broker in 0..self.brokers.len() {
+            let (shared, rng) = (Rc::clone(&self.shared), Rng::new(self.rng.next_u64()));
+            self.inspect_with(move |sim| calm::drain(sim, shared, broker, rng));
+        }
+        for name_server in self.name_servers.clone() {
+            let (shared, ip) = (Rc::clone(&self.shared), name_server.ip());
+            self.inspect_with(move |sim| calm::check_routes(sim, shared, ip));
+        }
+        self.shared.model.borrow().check_all_came();
+        self.last_crash();
+    }
+
+    /// What was promised in the calm is there after one more crash.
+    fn last_crash(&mut self) {
+        let ms = self.shared.shape.commit_interval_ms + life::COMMIT_SLACK_MS + 1_000;
+        self.world.run_for(Duration::from_millis(ms));
+        for broker in 0..self.brokers.len() {
+            let crash = if self.rng.coin() {
+                Crash::Power
+            } else {
+                Crash::Kill
+            };
+            self.crash(broker, crash);
+            self.start(broker);
+            if self.is_over {
+                return;
+            }
+            let (shared, rng) = (Rc::clone(&self.shared), Rng::new(self.rng.next_u64()));
+            self.inspect_with(move |sim| calm::drain(sim, shared, broker, rng));
+        }
+        self.check_everything();
+    }
+
+    fn check_everything(&mut self) {
+        for broker in 0..self.brokers.len() {
+            let shared = Rc::clone(&self.shared);
+            let check = move |sim| inspect::check_all(sim, shared, broker);
+            self.summary.verified += self.inspect_with(check);
+        }
+    }
+
+    /// Runs a task of the inspecting host to its end.
+    fn inspect_with<T: 'static, F: Future<Output = T> + 'static>(
+        &mut self,
+        task: impl FnOnce(Sim) -> F,
+    ) -> T {
+        let task = task(self.inspector.sim(0));
+        self.finish("it ends", task)
+    }
+
+    fn finish<T: 'static>(&mut self, what: &str, task: impl Future<Output = T> + 'static) -> T {
+        let done = Rc::new(RefCell::new(None));
+        let slot = Rc::clone(&done);
+        self.world.spawn(async move {
+            let value = task.await;
+            slot.replace(Some(value));
+        });
+        let end = self.world.now() + END_MAX;
+        let world = &self.world;
+        world.run_until(|| {
+            assert!(world.now() < end, "{what}: not within {END_MAX:?} of calm");
+            done.borrow().is_some()
+        });
+        done.take().unwrap_or_else(|| panic!("{what}: never"))
+    }
 }
+
+/// A delayed message may come so much later than it is due, in milliseconds.
+const DELAY_SLACK_MS: u64 = 11_000;

@@ -14,6 +14,7 @@ mod shape;
 mod verify;
 
 use crate::Summary;
+use crate::cuts::{Cuts, Part};
 use life::Life;
 use model::Model;
 use shape::{Shape, Trouble};
@@ -44,15 +45,21 @@ struct Opened {
 }
 
 /// What a seed looks like, for people.
-pub(crate) fn describe(seed: u64) -> String {
+pub(crate) fn describe(seed: u64, cuts: &Cuts) -> String {
     let mut rng = Rng::for_subject(seed, "store workload");
-    format!("{:#?}", Shape::draw(&mut rng))
+    format!("{:#?}", Shape::draw(&mut rng, cuts))
+}
+
+/// What a minimiser may make smaller of a seed.
+pub(crate) fn parts(seed: u64, cuts: &Cuts) -> Vec<Part> {
+    let mut rng = Rng::for_subject(seed, "store workload");
+    Shape::draw(&mut rng, cuts).parts()
 }
 
 /// Runs one seed. Panics with a sentence at the first violation.
-pub(crate) fn run(seed: u64) -> Summary {
+pub(crate) fn run(seed: u64, cuts: &Cuts) -> Summary {
     let mut rng = Rng::for_subject(seed, "store workload");
-    let shape = Rc::new(Shape::draw(&mut rng));
+    let shape = Rc::new(Shape::draw(&mut rng, cuts));
     let world = World::new(seed);
     let host = world.host(shape.settings.shard_count);
     if shape.settings.block_align == 4_096 && rng.coin() {

@@ -4,6 +4,7 @@
 //! others, so that rare coincidences are common somewhere. Invariant: a shape is a function of
 //! the seed.
 
+use crate::cuts::{Cuts, Part};
 use base::ShardId;
 use sim::{Crash, DiskOp, Fault, Rng, Rule};
 use std::path::PathBuf;
@@ -57,7 +58,7 @@ pub(crate) struct Shape {
 impl Shape {
     /// Three of four seeds live shortly and often: small blocks, many on their way at once, so
     /// that what one life leaves behind meets the next.
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    pub(crate) fn draw(rng: &mut Rng, cuts: &Cuts) -> Self {
         let settings = draw_settings(rng);
         let trouble = *rng.pick(&[
             Trouble::None,
@@ -79,7 +80,7 @@ impl Shape {
             settings.writes_max = rng.between(2, 8) as usize;
         }
         let room = settings.record_len_max as u64 - 200;
-        Self {
+        let mut shape = Self {
             trouble,
             lives: if short {
                 rng.between(6, 24)
@@ -113,7 +114,55 @@ impl Shape {
             // After a failed sync a later start may see what only a power cut shows to be lost.
             power_cuts_only: trouble == Trouble::Eio || rng.coin(),
             settings,
+        };
+        shape.cut(cuts);
+        shape
+    }
+
+    fn cut(&mut self, cuts: &Cuts) {
+        for (name, number) in [
+            ("lives", &mut self.lives),
+            ("producers", &mut self.producers),
+            ("messages", &mut self.messages),
+            ("body", &mut self.body_len_max),
+            ("window", &mut self.window),
+            ("readers", &mut self.readers),
+            ("metas", &mut self.metas),
+            ("polls", &mut self.polls_max),
+        ] {
+            *number = cuts.cap(name, *number);
         }
+        let queues = cuts.cap("queues", self.queues.len() as u64);
+        self.queues.truncate(queues as usize);
+        for (name, one_in) in [
+            ("deletes", &mut self.delete_one_in),
+            ("recovery-crashes", &mut self.crash_recovery_one_in),
+        ] {
+            if cuts.cap(name, 1) == 0 {
+                *one_in = 0;
+            }
+        }
+        if cuts.cap("trouble", 1) == 0 {
+            self.trouble = Trouble::None;
+        }
+    }
+
+    /// What a minimiser may make smaller.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        let switch = |name, is_on: bool| Part::new(name, u64::from(is_on), 0);
+        vec![
+            switch("trouble", self.trouble != Trouble::None),
+            switch("deletes", self.delete_one_in > 0),
+            switch("recovery-crashes", self.crash_recovery_one_in > 0),
+            Part::new("lives", self.lives, 1),
+            Part::new("readers", self.readers, 0),
+            Part::new("metas", self.metas, 0),
+            Part::new("producers", self.producers, 1),
+            Part::new("queues", self.queues.len() as u64, 1),
+            Part::new("messages", self.messages, 1),
+            Part::new("window", self.window, 1),
+            Part::new("body", self.body_len_max, 1),
+        ]
     }
 
     pub(crate) fn draw_crash(&self, rng: &mut Rng) -> Crash {
