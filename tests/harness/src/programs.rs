@@ -15,6 +15,9 @@ pub const START_LIMIT: Duration = Duration::from_secs(20);
 /// How long a stop may take.
 pub const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// A file that marks a run's data as kept.
+const KEPT: &str = "kept";
+
 /// Where the binary is and where data goes.
 #[derive(Debug)]
 pub struct Programs {
@@ -52,7 +55,8 @@ pub struct StandaloneOptions {
 }
 
 impl Programs {
-    /// Removes the data of runs that are gone and makes a directory for this one.
+    /// Removes the data of runs that are gone, but for those that were kept, and makes a directory
+    /// for this one.
     ///
     /// # Errors
     /// When the directory cannot be made.
@@ -62,7 +66,7 @@ impl Programs {
         fs::create_dir_all(&data)?;
         for run in fs::read_dir(&runs)?.flatten() {
             let process = Path::new("/proc").join(run.file_name());
-            if !process.exists() {
+            if !process.exists() && !run.path().join(KEPT).exists() {
                 fs::remove_dir_all(run.path())?;
             }
         }
@@ -71,6 +75,14 @@ impl Programs {
             data,
             serial: AtomicU32::new(0),
         })
+    }
+
+    /// Lets no later run remove what this one wrote.
+    ///
+    /// # Errors
+    /// When the mark cannot be written.
+    pub fn keep_data(&self) -> Result<()> {
+        Ok(fs::write(self.data.join(KEPT), "")?)
     }
 
     /// Removes what this run wrote.

@@ -22,7 +22,7 @@ pub(crate) const JAVA_RECONSUME_TIMES_MAX: i64 = 2;
 /// Its producers are numbered from here.
 const FIRST_NUMBER: u16 = 1000;
 const SENDERS: u16 = 3;
-const ANSWER_LIMIT: Duration = Duration::from_mins(1);
+const ANSWER_LIMIT: Duration = Duration::from_mins(3);
 const MODULE: &str = "torture";
 
 /// A running JVM.

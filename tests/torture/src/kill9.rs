@@ -55,10 +55,10 @@ fn rounds(world: &mut World, java: &Java, options: &Options) -> Result<()> {
     let mut recovery_us = Histogram::<u64>::new(3)?;
     let mut start_kills = 0;
     world.broker.wait_serving(&mut world.probe, None)?;
-    world.start_load()?;
     if !options.without_java {
         world.start_java(java)?;
     }
+    world.start_load()?;
     for round in 1..=options.rounds {
         let load_ms = LOAD_MS_MIN + draw.below(LOAD_MS_MAX - LOAD_MS_MIN);
         std::thread::sleep(Duration::from_millis(load_ms));

@@ -90,6 +90,8 @@ fn run(arguments: Arguments) -> Result<()> {
     fault_disk::clean_up(&work)?;
     let programs = Programs::new(binary, &work)?;
     programs.require_binary()?;
+    // Until the run has succeeded: what a failed one leaves is to be looked at.
+    programs.keep_data()?;
     match arguments.campaign {
         Campaign::Kill9(options) => kill9::run(&programs, &java, &options)?,
         Campaign::Eio(options) => eio::run(&programs, &options)?,
