@@ -126,6 +126,7 @@ fn apply_store(loaded: &Loaded, settings: &mut store::Settings) {
     settings.index_cache_bytes = keys.index_cache_bytes;
     settings.segments_ahead = keys.segments_ahead;
     settings.checkpoint_bytes = keys.checkpoint_bytes;
+    settings.scrub_bytes_per_second = keys.scrub_bytes_per_second;
     settings.stall_limit_ms = keys.os_page_cache_busy_time_out_ms;
     settings.async_flush_interval_ms = keys.flush_interval_commit_log_ms;
 }

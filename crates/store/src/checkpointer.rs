@@ -39,7 +39,8 @@ pub(crate) async fn checkpoint_task<R: Rt>(inner: Rc<Inner<R>>) {
 impl<R: Rt> Inner<R> {
     fn checkpoint_is_due(&self) -> bool {
         let appended = self.log.borrow().appended();
-        appended >= self.checkpoint_position.get() + self.settings.checkpoint_bytes
+        self.checkpoints_owed.get() > 0
+            || appended >= self.checkpoint_position.get() + self.settings.checkpoint_bytes
     }
 
     /// Wakes the tasks of low priority that have work now.
@@ -80,6 +81,8 @@ impl<R: Rt> Inner<R> {
         }
         self.pages.borrow_mut().checkpoint_done(given_back);
         self.checkpoint_sequence.set(sequence + 1);
+        let owed = self.checkpoints_owed.get();
+        self.checkpoints_owed.set(owed.saturating_sub(1));
         self.checkpoint_position.set(position);
         add(&self.counters.checkpoints, 1);
         Ok(())

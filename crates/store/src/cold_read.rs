@@ -50,13 +50,17 @@ impl<R: Rt> Inner<R> {
         Ok(())
     }
 
-    fn peek(&self, position: u64, bytes: &[u8]) -> Option<BlockHeader> {
+    pub(crate) fn peek(&self, position: u64, bytes: &[u8]) -> Option<BlockHeader> {
         let identity = self.log.borrow().identity_at(position);
         BlockHeader::peek(identity, LogPosition(position), bytes)
     }
 
     /// The block at `position`, when `bytes` starts with it, whole.
-    fn checked<'a>(&self, position: u64, bytes: &'a [u8]) -> Option<(BlockHeader, &'a [u8])> {
+    pub(crate) fn checked<'a>(
+        &self,
+        position: u64,
+        bytes: &'a [u8],
+    ) -> Option<(BlockHeader, &'a [u8])> {
         let header = self.peek(position, bytes)?;
         let identity = self.log.borrow().identity_at(position);
         let whole = header.verify(identity, bytes);
@@ -180,7 +184,7 @@ impl<R: Rt> Inner<R> {
     }
 
     /// Whether a block may be so long.
-    fn may_be_block(&self, len: usize) -> bool {
+    pub(crate) fn may_be_block(&self, len: usize) -> bool {
         len <= self.settings.record_len_max + self.settings.block_bytes
     }
 
@@ -303,7 +307,7 @@ impl<R: Rt> Inner<R> {
         }
     }
 
-    fn skip_segment_header(&self, position: u64) -> u64 {
+    pub(crate) fn skip_segment_header(&self, position: u64) -> u64 {
         let into = position % self.settings.segment_bytes;
         if into == 0 {
             position + self.settings.block_align as u64

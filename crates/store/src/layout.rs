@@ -57,6 +57,14 @@ pub enum LayoutError {
         /// What was asked for.
         wanted: u16,
     },
+    /// A directory that something else lives in, or a store that lost its layout.
+    #[error("{dir}: {reason}")]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// What was found and what to do.
+        reason: String,
+    },
     /// Not a layout file, or damaged.
     #[error("{path}: not a layout file of a store: {reason}")]
     Damaged {
@@ -209,6 +217,12 @@ pub fn prepare_root(
         Ok(text) => Layout::check(&text, &path, &wanted),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             std::fs::create_dir_all(root).map_err(failed)?;
+            let names = std::fs::read_dir(root).map_err(failed)?;
+            let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            if let Some(reason) = foreign(&names.collect::<Vec<_>>()) {
+                let dir = root.to_owned();
+                return Err(LayoutError::Foreign { dir, reason });
+            }
             let fresh = root.join("layout.new");
             let mut file = std::fs::File::create(&fresh).map_err(failed)?;
             file.write_all(wanted.to_text().as_bytes())
@@ -222,6 +236,45 @@ pub fn prepare_root(
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// Why a directory without a layout is no place for a new store. Nothing of it is touched.
+fn foreign(names: &[String]) -> Option<String> {
+    let has = |wanted: &dyn Fn(&str) -> bool| names.iter().any(|name| wanted(name));
+    if has(&|name| name.starts_with("shard-")) {
+        return Some(
+            "there are shards of a store and no file named layout, without which they are not \
+             opened; restore that file from a copy of the store"
+                .to_owned(),
+        );
+    }
+    if has(&|name| name == "commitlog") && has(&|name| name == "consumequeue" || name == "config") {
+        return Some(
+            "it holds a store of Apache RocketMQ, whose files are not read; choose another directory"
+                .to_owned(),
+        );
+    }
+    let is_ours = |name: &str| {
+        ["lock", "layout.new", "namesrv", "lost+found", "logs"].contains(&name)
+            || name.starts_with('.')
+            || Path::new(name)
+                .extension()
+                .is_some_and(|end| end == "log" || end == "conf")
+    };
+    let others: Vec<&str> = names
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !is_ours(name))
+        .collect();
+    let first = others
+        .iter()
+        .take(3)
+        .copied()
+        .collect::<Vec<_>>()
+        .join(", ");
+    (!others.is_empty()).then(|| {
+        format!("it is no store and holds other files ({first}); choose an empty directory")
+    })
 }
 
 /// The same through the runtime seam.
@@ -361,6 +414,28 @@ mod tests {
             ..layout
         };
         assert_eq!(Layout::read(newer.to_text().as_bytes()), Ok((newer, false)));
+    }
+
+    #[test]
+    fn a_directory_of_something_else_is_refused_with_what_was_found() {
+        let check = |names: &[&str], expected: Option<&str>| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let found = foreign(&names);
+            assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
+            let text = found.unwrap_or_default();
+            assert!(text.contains(expected.unwrap_or_default()), "{text}");
+        };
+        check(&["lock", "namesrv", "lost+found", "broker.log"], None);
+        check(&[], None);
+        check(&["lock", "shard-000"], Some("no file named layout"));
+        check(
+            &["commitlog", "consumequeue", "abort"],
+            Some("Apache RocketMQ"),
+        );
+        check(
+            &["lock", "PG_VERSION", "base"],
+            Some("other files (PG_VERSION, base)"),
+        );
     }
 
     #[test]

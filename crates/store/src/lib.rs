@@ -22,6 +22,7 @@ mod read;
 mod record;
 mod recover;
 mod salvage;
+mod scrub;
 mod search;
 mod segment;
 mod settings;

@@ -67,6 +67,8 @@ pub struct Settings {
     /// How long a write or sync of the log may be under way before the disk counts as standing
     /// still, in milliseconds.
     pub stall_limit_ms: u64,
+    /// How much is read again to find damage, in bytes a second; 0 for none.
+    pub scrub_bytes_per_second: u64,
     /// Pages of 4 KiB in one file of the queue index.
     pub index_file_pages: u32,
     /// Pause before space is asked for again when the file system is full, in milliseconds.
@@ -100,6 +102,7 @@ impl Settings {
             async_flush_bytes: 16 * MIB,
             async_gather_us: 1_000,
             stall_limit_ms: 1_000,
+            scrub_bytes_per_second: MIB,
             index_file_pages: 16_384,
             no_space_retry_ms: 200,
         }
@@ -123,6 +126,7 @@ impl Settings {
             checkpoint_bytes: 96 << 10,
             async_flush_interval_ms: 20,
             async_flush_bytes: 32 << 10,
+            scrub_bytes_per_second: 0,
             index_file_pages: 8,
             ..Self::new(dir, shard, shard_count)
         }

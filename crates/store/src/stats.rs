@@ -77,6 +77,14 @@ counters! {
     damaged,
     /// Blocks with one flipped bit, put right in memory.
     repaired,
+    /// Bytes that the scrub has read.
+    scrubbed_bytes,
+    /// Passes of the scrub over everything.
+    scrub_passes,
+    /// Damaged places that the scrub has met.
+    scrub_damaged,
+    /// Index pages that the scrub has made again and written.
+    scrub_repaired,
     /// Checkpoints written.
     checkpoints,
     /// How often the disk stood still.

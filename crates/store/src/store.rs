@@ -19,6 +19,7 @@ use crate::layout::{ShardPaths, prepare_root_of};
 use crate::read::{Accept, GetResult, ReadLimits, TailRead};
 use crate::record::RecordKind;
 use crate::recover::{Recovered, State, recover};
+use crate::scrub::scrub_task;
 use crate::search::Boundary;
 use crate::settings::{FlushMode, Settings};
 use crate::stall::{Stall, stall_task};
@@ -79,6 +80,8 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) sync_wanted: Cell<u64>,
     pub(crate) next_generation: Cell<u32>,
     pub(crate) first_start: u64,
+    /// Checkpoints that are wanted whatever was appended.
+    pub(crate) checkpoints_owed: Cell<u32>,
     pub(crate) checkpoint_sequence: Cell<u64>,
     pub(crate) checkpoint_position: Cell<u64>,
 }
@@ -560,6 +563,7 @@ impl<R: Rt> Inner<R> {
             sync_wanted: Cell::new(0),
             next_generation: Cell::new(state.next_generation),
             first_start,
+            checkpoints_owed: Cell::new(0),
             checkpoint_sequence: Cell::new(state.checkpoint_sequence),
             checkpoint_position: Cell::new(state.checkpoint_position),
         };
@@ -611,6 +615,7 @@ impl<R: Rt> Inner<R> {
         self.start(Class::Flush, write_task(Rc::clone(self)));
         self.start(Class::Flush, sync_task(Rc::clone(self)));
         self.start(Class::Housekeeping, stall_task(Rc::clone(self)));
+        self.start(Class::Housekeeping, scrub_task(Rc::clone(self)));
         self.start(Class::Housekeeping, zero_task(Rc::clone(self)));
         self.start(Class::Housekeeping, checkpoint_task(Rc::clone(self)));
     }

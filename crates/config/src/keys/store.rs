@@ -26,6 +26,9 @@ config! {
         /// as standing still, in milliseconds: what does not fit into memory is refused then instead
         /// of held back.
         "osPageCacheBusyTimeOutMills" [Restart] os_page_cache_busy_time_out_ms: u64 = 1_000, in 1..=600_000;
+        /// How much each shard reads again all the time to find damage on the disk before somebody
+        /// wants the data, in bytes a second; 0 for none. Not in Java.
+        "scrubBytesPerSecond" [Restart] scrub_bytes_per_second: u64 = 1_048_576, in 0..=10_737_418_240;
         /// How long a message may wait for its flush under `ASYNC_FLUSH`, in milliseconds.
         "flushIntervalCommitLog" [Restart important] flush_interval_commit_log_ms: u64 = 500, in 1..=600_000;
         /// The delays of levels 1, 2, 3 and so on: numbers with `s`, `m`, `h` or `d`,

@@ -133,6 +133,28 @@ fn a_directory_that_cannot_be_used_is_named() {
 }
 
 #[test]
+fn a_directory_of_something_else_is_left_alone() {
+    let dir = Dir::new("foreign-dir");
+    let start = |data: &str| {
+        let line = format!("standalone --data {data} --listen-port 23192 --namesrv-port 23193");
+        ringmq(&dir, &line.split(' ').collect::<Vec<_>>())
+    };
+    for (data, file, expected) in [
+        ("pg", "PG_VERSION", "holds other files (PG_VERSION)"),
+        ("lost", "shard-000", "no file named layout"),
+    ] {
+        std::fs::create_dir(dir.path().join(data)).unwrap();
+        std::fs::write(dir.path().join(data).join(file), "15").unwrap();
+        check(start(data), 1, &[data, expected]);
+        let kept = std::fs::read(dir.path().join(data).join(file)).unwrap();
+        assert_eq!(kept, b"15");
+    }
+    std::fs::create_dir_all(dir.path().join("java/commitlog")).unwrap();
+    std::fs::create_dir_all(dir.path().join("java/consumequeue")).unwrap();
+    check(start("java"), 1, &["java", "a store of Apache RocketMQ"]);
+}
+
+#[test]
 fn too_little_locked_memory_is_explained() {
     let dir = Dir::new("memlock");
     let limited = format!(

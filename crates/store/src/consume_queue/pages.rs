@@ -168,6 +168,11 @@ impl Pages {
             .collect()
     }
 
+    /// Whether a page is only in memory yet.
+    pub(crate) fn is_dirty(&self, page: u32) -> bool {
+        self.dirty.contains(&page)
+    }
+
     pub(crate) fn dirty_len(&self) -> usize {
         self.dirty.len()
     }

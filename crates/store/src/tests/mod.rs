@@ -7,5 +7,6 @@ mod flips;
 mod life;
 mod reads;
 mod ring;
+mod scrub;
 mod space;
 mod verify;
