@@ -48,6 +48,9 @@ impl<R: Rt> Inner<R> {
         if self.wants_zeros() {
             self.zero_wanted.notify();
         }
+        if self.keys_are_behind() {
+            self.keys.follow_wanted.notify();
+        }
         if self.checkpoint_is_due() || self.pages.borrow().dirty_len() >= DIRTY_PAGES_MAX {
             self.checkpoint_wanted.notify();
         }

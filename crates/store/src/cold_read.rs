@@ -327,7 +327,12 @@ enum Found {
 }
 
 /// The message that starts exactly at `position` in a block's payload.
-fn message_in(block: u64, payload: &[u8], position: u64, acknowledged: u64) -> Option<Vec<u8>> {
+pub(crate) fn message_in(
+    block: u64,
+    payload: &[u8],
+    position: u64,
+    acknowledged: u64,
+) -> Option<Vec<u8>> {
     let mut found = None;
     each_message(block, payload, |at, _, unit| {
         if at == position && at + unit.len() as u64 <= acknowledged {

@@ -433,6 +433,13 @@ impl<D: Disk> CommitLog<D> {
         self.durable = position;
     }
 
+    /// The open block when it holds anything: where it starts, header and records so far. The header
+    /// is not filled in yet.
+    pub(crate) fn open_block(&self) -> Option<(u64, &[u8])> {
+        let open = self.open.as_ref()?;
+        Some((open.position, &open.buf.as_bytes()[..open.used]))
+    }
+
     /// Bytes of the block that holds `position`, when it is in memory. The block starts at the
     /// position that comes with them.
     pub(crate) fn in_memory(&self, position: u64) -> Option<(u64, &[u8])> {

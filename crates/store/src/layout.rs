@@ -332,6 +332,7 @@ pub(crate) struct ShardPaths {
     pub(crate) shard: PathBuf,
     pub(crate) commit_log: PathBuf,
     pub(crate) index: PathBuf,
+    pub(crate) keys: PathBuf,
 }
 
 impl ShardPaths {
@@ -340,6 +341,7 @@ impl ShardPaths {
         Self {
             commit_log: shard.join("commitlog"),
             index: shard.join("index"),
+            keys: shard.join("keys"),
             shard,
         }
     }
@@ -356,6 +358,18 @@ impl ShardPaths {
         self.shard.join("tail-ring")
     }
 
+    /// Ends the name of a run of the key index that is being written.
+    pub(crate) const KEY_RUN_BESIDE: &str = ".new";
+
+    pub(crate) fn key_run(&self, number: u64) -> PathBuf {
+        self.keys.join(format!("{number:020}"))
+    }
+
+    pub(crate) fn key_run_beside(&self, number: u64) -> PathBuf {
+        self.keys
+            .join(format!("{number:020}{}", Self::KEY_RUN_BESIDE))
+    }
+
     pub(crate) fn checkpoint(&self, slot: u8) -> PathBuf {
         self.shard.join(format!("checkpoint-{slot}"))
     }
@@ -366,8 +380,18 @@ pub(crate) fn segment_name(start: u64) -> String {
     format!("{start:020}")
 }
 
+/// The number of a run of the key index that its name tells.
+pub(crate) fn key_run_number(name: &str) -> Option<u64> {
+    number_of(name)
+}
+
 /// The position that a segment's name tells.
 pub(crate) fn segment_start(name: &str) -> Option<u64> {
+    number_of(name)
+}
+
+/// A number in 20 digits.
+fn number_of(name: &str) -> Option<u64> {
     (name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit()))
         .then(|| name.parse().ok())
         .flatten()

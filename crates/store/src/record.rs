@@ -111,20 +111,7 @@ pub(crate) struct MessageHead<'a> {
 
 /// Reads the head of a stored message. The widths are those of Java `MessageDecoder`.
 pub(crate) fn message_head(unit: &[u8]) -> Option<MessageHead<'_>> {
-    let flags = be_u32(unit, 36)?;
-    let hosts = host_len(flags, SYS_FLAG_BORN_HOST_V6) + host_len(flags, SYS_FLAG_STORE_HOST_V6);
-    // Fixed fields before the body are 68 bytes and the two hosts.
-    let body_len_at = 68 + hosts;
-    let body_len = be_u32(unit, body_len_at)? as usize;
-    let topic_at = body_len_at.checked_add(4)?.checked_add(body_len)?;
-    let topic = if be_u32(unit, 4)? == MESSAGE_MAGIC_V1 {
-        let len = usize::from(*unit.get(topic_at)?);
-        unit.get(topic_at + 1..)?.get(..len)?
-    } else {
-        let len = unit.get(topic_at..topic_at + 2)?;
-        let len = usize::from(u16::from_be_bytes([len[0], len[1]]));
-        unit.get(topic_at + 2..)?.get(..len)?
-    };
+    let (topic, _) = topic(unit, topic_at(unit, be_u32(unit, 36)?)?)?;
     let queue_offset = be_i64(unit, 20)?;
     (queue_offset >= 0).then_some(())?;
     Some(MessageHead {
@@ -133,6 +120,53 @@ pub(crate) fn message_head(unit: &[u8]) -> Option<MessageHead<'_>> {
         phy_offset: PhyOffset::from_wire(be_i64(unit, 28)?)?,
         topic: std::str::from_utf8(topic).ok()?,
     })
+}
+
+/// What the key index needs to know of a stored message: text as it stands, not checked to be any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageText<'a> {
+    pub(crate) topic: &'a [u8],
+    pub(crate) properties: &'a [u8],
+    pub(crate) sys_flag: u32,
+}
+
+/// Bits of the system flag that tell a transaction's state, and the state of a rolled-back one.
+/// Java: `MessageSysFlag`.
+pub(crate) const TRANSACTION_MASK: u32 = 0x3 << 2;
+pub(crate) const TRANSACTION_ROLLBACK: u32 = 0x3 << 2;
+
+/// Finds topic and properties of a stored message.
+pub(crate) fn message_text(unit: &[u8]) -> Option<MessageText<'_>> {
+    let sys_flag = be_u32(unit, 36)?;
+    let topic_at = topic_at(unit, sys_flag)?;
+    let (topic, rest) = topic(unit, topic_at)?;
+    let len = usize::from(u16::from_be_bytes(*rest.first_chunk()?));
+    let properties = rest.get(2..)?.get(..len)?;
+    Some(MessageText {
+        topic,
+        properties,
+        sys_flag,
+    })
+}
+
+/// Where the length of the topic stands: behind the fixed fields of 68 bytes, the hosts and the body.
+fn topic_at(unit: &[u8], sys_flag: u32) -> Option<usize> {
+    let born = host_len(sys_flag, SYS_FLAG_BORN_HOST_V6);
+    let body_len_at = 68 + born + host_len(sys_flag, SYS_FLAG_STORE_HOST_V6);
+    let body_len = be_u32(unit, body_len_at)? as usize;
+    body_len_at.checked_add(4)?.checked_add(body_len)
+}
+
+/// The topic, and what follows it.
+fn topic(unit: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = if be_u32(unit, 4)? == MESSAGE_MAGIC_V1 {
+        let (len, rest) = unit.get(at..)?.split_first()?;
+        (usize::from(*len), rest)
+    } else {
+        let (len, rest) = unit.get(at..)?.split_first_chunk()?;
+        (usize::from(u16::from_be_bytes(*len)), rest)
+    };
+    rest.split_at_checked(len)
 }
 
 /// The physical offset that a stored message carries.

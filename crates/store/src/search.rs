@@ -1,7 +1,9 @@
 //! Searching a queue by store time. Answers to Java's `ConsumeQueue.getOffsetInQueueByTime`.
 //!
-//! A binary search over the queue; each step reads one message's head. Store times of a queue
-//! ascend as long as the clock does.
+//! A binary search over the queue; each step reads one message's head, which is one block of the log
+//! and one page of the queue index at most. Where messages were lost to damage a step looks at the
+//! next ones, ever farther apart, so that the number of reads stays bounded by the square of the
+//! logarithm of the queue's length. Store times of a queue ascend as long as the clock does.
 
 use crate::consume_queue::QueueRef;
 use crate::error::ReadError;
@@ -51,7 +53,7 @@ impl<R: Rt> Inner<R> {
             if before {
                 low = at + 1;
             } else {
-                high = middle;
+                high = if at < middle + NEAR { middle } else { at };
             }
         }
         let offset = match boundary {
@@ -68,21 +70,30 @@ impl<R: Rt> Inner<R> {
             .map(|queue| (queue.min, queue.visible))
     }
 
-    /// The first message of `from..to` that can be read, and its time.
+    /// A message of `from..to` that can be read, and its time: the first one, if it is near, else
+    /// one of those that are looked at. `from` and no time when there is none.
     async fn first_readable(
         &self,
         reference: QueueRef,
         from: i64,
         to: i64,
     ) -> Result<(i64, Option<i64>), ReadError> {
-        for offset in from..to {
+        let (mut offset, mut step) = (from, 1);
+        while offset < to {
             let time = self
                 .store_timestamp_at(reference, QueueOffset(offset))
                 .await?;
             if time.is_some() {
                 return Ok((offset, time));
             }
+            if offset >= from + NEAR - 1 {
+                step *= 2;
+            }
+            offset += step;
         }
         Ok((from, None))
     }
 }
+
+/// Messages that are looked at one after the other where some cannot be read.
+const NEAR: i64 = 256;

@@ -48,6 +48,13 @@ pub struct Settings {
     pub cold_cache_bytes: usize,
     /// Memory for pages of the queue index, in bytes.
     pub index_cache_bytes: usize,
+    /// Whether messages are indexed by their keys.
+    pub key_index: bool,
+    /// Memory for the key index, in bytes: entries that are gathered, written or merged.
+    pub key_index_bytes: usize,
+    /// How fast the log is read at most when parts of the key index are made again, in bytes per
+    /// second.
+    pub key_rebuild_rate: u64,
     /// Writes of log blocks under way at once.
     pub writes_max: usize,
     /// How many segments may be prepared beyond the one in use.
@@ -93,6 +100,9 @@ impl Settings {
             tail_cache_bytes: 32 << 20,
             cold_cache_bytes: 4 << 20,
             index_cache_bytes: 4 << 20,
+            key_index: false,
+            key_index_bytes: 8 << 20,
+            key_rebuild_rate: 128 * MIB,
             writes_max: 4,
             segments_ahead: 1,
             zero_ahead_bytes: 64 * MIB,
@@ -120,6 +130,9 @@ impl Settings {
             tail_cache_bytes: 32 << 10,
             cold_cache_bytes: 16 << 10,
             index_cache_bytes: 16 << 10,
+            key_index: true,
+            key_index_bytes: 4 << 10,
+            key_rebuild_rate: 4 << 20,
             segments_ahead: 3,
             zero_ahead_bytes: 128 << 10,
             zero_step_bytes: 16 << 10,

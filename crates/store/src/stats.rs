@@ -14,6 +14,8 @@ macro_rules! counters {
             pub queues: u64,
             /// Memory of the tail cache, in bytes.
             pub tail_cache_bytes: u64,
+            /// Runs of the key index on disk.
+            pub key_runs: u64,
             /// Where the log starts.
             pub start: u64,
             /// End of the last record.
@@ -89,6 +91,14 @@ counters! {
     checkpoints,
     /// How often the disk stood still.
     stalls,
+    /// Keys of messages that were indexed.
+    keys,
+    /// Runs of the key index written.
+    key_runs_written,
+    /// Bytes of entries written to them.
+    key_run_bytes,
+    /// Queries by key.
+    key_queries,
 }
 
 /// Adds to a counter.

@@ -15,6 +15,7 @@ use crate::consume_queue::{Queue, QueueRef, QueueTable};
 use crate::damage::LineBudget;
 use crate::error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 use crate::flush::{sync_task, write_task};
+use crate::key_index::{KeyAnswer, KeyIndex, KeyQuery, follow_task, keep_task, load, tend_task};
 use crate::layout::{ShardPaths, prepare_root_of};
 use crate::read::{Accept, GetResult, ReadLimits, TailRead};
 use crate::record::RecordKind;
@@ -47,6 +48,7 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) pages: RefCell<Pages>,
     pub(crate) page_files: PageFiles<R::Disk>,
     pub(crate) cold: RefCell<ColdCache>,
+    pub(crate) keys: KeyIndex<R>,
     /// Messages that are not durable yet, in log order: end and queue. Bounded by what may wait.
     pub(crate) pending: RefCell<VecDeque<(u64, QueueRef)>>,
     pub(crate) arrivals: RefCell<Vec<QueueRef>>,
@@ -122,8 +124,11 @@ impl<R: Rt> ShardStore<R> {
         let secret = rt.random_u64() as u32;
         let state = recover(&disk, &mut settings, &paths, &page_files, secret).await?;
         settings.check().map_err(OpenError::Settings)?;
+        let (start, end) = (state.segments.start(), state.end);
+        let runs = load(&disk, &settings, &paths, state.secret, start, end).await;
+        let keys = KeyIndex::new(&settings, runs);
         let ring = make_ring(&rt, &mut settings, &paths, state.secret).await?;
-        let (inner, recovered) = Inner::new(rt, settings, paths, page_files, state);
+        let (inner, recovered) = Inner::new(rt, settings, paths, page_files, keys, state);
         inner.log.borrow_mut().ring = ring;
         let inner = Rc::new(inner);
         inner.prepare_first_room().await?;
@@ -347,6 +352,14 @@ impl<R: Rt> ShardStore<R> {
         self.0.read_message(at).await
     }
 
+    /// The newest messages of a topic that have a key.
+    ///
+    /// # Errors
+    /// The disk failed where the log is.
+    pub async fn query_keys(&self, query: &KeyQuery<'_>) -> Result<KeyAnswer, ReadError> {
+        self.0.query_keys(query).await
+    }
+
     /// When the message at an offset was taken, in milliseconds since the epoch; `None` when there
     /// is no such message.
     ///
@@ -416,6 +429,7 @@ impl<R: Rt> ShardStore<R> {
         StoreStats {
             queues: self.0.queues.borrow().len() as u64,
             tail_cache_bytes: log.tail.bytes() as u64,
+            key_runs: self.0.keys.run_count() as u64,
             start: log.segments.start(),
             appended: log.appended(),
             written: log.written(),
@@ -441,6 +455,7 @@ impl<R: Rt> ShardStore<R> {
         inner.wake_all();
         inner.tasks.empty().await;
         inner.fenced_or_ok()?;
+        inner.close_keys().await;
         if let Err(error) = inner.checkpoint().await {
             // The log holds everything; only the next start takes longer.
             tracing::warn!(shard = %inner.settings.shard, %error, "no checkpoint at the end");
@@ -502,12 +517,18 @@ async fn make_directories<D: Disk>(
     root: &std::path::Path,
     paths: &ShardPaths,
 ) -> Result<(), OpenError> {
-    for dir in [&paths.commit_log, &paths.index] {
+    for dir in [&paths.commit_log, &paths.index, &paths.keys] {
         let failed = |source| OpenError::io("creation of a directory", dir, source);
         disk.create_dir_all(dir).await.map_err(failed)?;
     }
     // Also the names that an earlier start made and did not live to sync.
-    for dir in [root, &paths.shard, &paths.commit_log, &paths.index] {
+    for dir in [
+        root,
+        &paths.shard,
+        &paths.commit_log,
+        &paths.index,
+        &paths.keys,
+    ] {
         let failed = |source| OpenError::io("sync of a directory", dir, source);
         disk.sync_dir(dir).await.map_err(failed)?;
     }
@@ -520,6 +541,7 @@ impl<R: Rt> Inner<R> {
         settings: Settings,
         paths: ShardPaths,
         page_files: PageFiles<R::Disk>,
+        keys: KeyIndex<R>,
         state: State<R::Disk>,
     ) -> (Self, Recovered) {
         let first_start = state.segments.start();
@@ -534,6 +556,7 @@ impl<R: Rt> Inner<R> {
             queues: RefCell::new(state.queues),
             pages: RefCell::new(state.pages),
             cold: RefCell::new(ColdCache::new(settings.cold_cache_bytes)),
+            keys,
             rt,
             settings,
             paths,
@@ -618,6 +641,11 @@ impl<R: Rt> Inner<R> {
         self.start(Class::Housekeeping, scrub_task(Rc::clone(self)));
         self.start(Class::Housekeeping, zero_task(Rc::clone(self)));
         self.start(Class::Housekeeping, checkpoint_task(Rc::clone(self)));
+        if self.keys.is_on() {
+            self.start(Class::Housekeeping, follow_task(Rc::clone(self)));
+            self.start(Class::Housekeeping, keep_task(Rc::clone(self)));
+            self.start(Class::Housekeeping, tend_task(Rc::clone(self)));
+        }
     }
 
     fn start(&self, class: Class, task: impl Future<Output = ()> + 'static) {
@@ -704,6 +732,7 @@ impl<R: Rt> Inner<R> {
         ] {
             event.notify();
         }
+        self.keys.wake_all();
     }
 
     fn fenced_or_ok(&self) -> Result<(), FlushError> {

@@ -45,8 +45,19 @@ pub(crate) fn open(host: &Host, settings: Settings) -> (Store, Recovered) {
 
 /// A stored message with two IPv4 hosts and no properties.
 pub(crate) fn message(place: MessagePlace, topic: &str, queue: QueueId, body: &[u8]) -> Vec<u8> {
+    message_with(place, topic, queue, body, "")
+}
+
+/// The same with properties.
+pub(crate) fn message_with(
+    place: MessagePlace,
+    topic: &str,
+    queue: QueueId,
+    body: &[u8],
+    properties: &str,
+) -> Vec<u8> {
     let mut out = Vec::new();
-    out.extend((message_len(topic, body) as u32).to_be_bytes());
+    out.extend(((message_len(topic, body) + properties.len()) as u32).to_be_bytes());
     out.extend(0xDAA3_20A7_u32.to_be_bytes());
     out.extend((crc32fast::hash(body) & 0x7FFF_FFFF).to_be_bytes());
     out.extend(queue.0.to_be_bytes());
@@ -63,7 +74,8 @@ pub(crate) fn message(place: MessagePlace, topic: &str, queue: QueueId, body: &[
     out.extend(body);
     out.push(topic.len() as u8);
     out.extend(topic.as_bytes());
-    out.extend([0; 2]);
+    out.extend((properties.len() as u16).to_be_bytes());
+    out.extend(properties.as_bytes());
     out
 }
 

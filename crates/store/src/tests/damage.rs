@@ -2,8 +2,8 @@
 
 use crate::testing::LIMITS;
 use crate::testing::{append_waiting, body, open, read_numbers, read_once, settings, world};
-use crate::{FlushMode, GetStatus, Settings};
-use base::QueueId;
+use crate::{Boundary, FlushMode, GetStatus, Settings};
+use base::{QueueId, QueueOffset};
 use sim::{Crash, Host, World};
 use std::path::PathBuf;
 
@@ -174,4 +174,40 @@ fn a_missing_segment_in_the_middle_is_refused_by_name() {
             "{error}"
         );
     });
+}
+
+/// Store time of each message of queue 0, where it can be read.
+async fn times(store: &crate::testing::Store, count: i64) -> Vec<Option<i64>> {
+    let queue = store.queue("T", QueueId(0)).unwrap();
+    let mut times = Vec::new();
+    for offset in 0..count {
+        let time = store.store_timestamp_at(queue, QueueOffset(offset));
+        times.push(time.await.unwrap());
+    }
+    times
+}
+
+#[test]
+fn a_time_is_found_beside_lost_messages_and_a_bound_is_never_too_late() {
+    for (seed, lost) in [(1, 100..110), (2, 0..20), (3, 380..399), (4, 60..350)] {
+        let (_world, host, positions) = killed(seed, no_checkpoints());
+        for position in &positions[lost.clone()] {
+            rot(&host, position + 100);
+        }
+        let (store, _) = open(&host, no_checkpoints());
+        host.block_on(0, move |_| async move {
+            let queue = store.queue("T", QueueId(0)).unwrap();
+            let times = times(&store, COUNT as i64).await;
+            let wanted: Vec<i64> = times.iter().flatten().copied().collect();
+            for time in wanted.iter().step_by(17).flat_map(|time| [*time, time + 1]) {
+                let lower = store.offset_by_time(queue, time, Boundary::Lower).await;
+                let lower = lower.unwrap().0 as usize;
+                let before = |at: usize| times[at].is_none_or(|other| other < time);
+                assert!((0..lower).all(before), "{lost:?}: {lower} is too late");
+                let after = (lower..times.len()).find(|at| times[*at].is_some());
+                let exact = after.is_none_or(|at| !before(at));
+                assert!(exact || lost.len() > 256, "{lost:?}: {lower} is too early");
+            }
+        });
+    }
 }

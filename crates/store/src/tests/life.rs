@@ -78,7 +78,8 @@ fn one_sync_answers_everybody_who_was_written_before_it() {
             .unwrap();
         store.stats().syncs
     });
-    assert!(after - before <= 3, "{} syncs", after - before);
+    // At most one for each of the blocks that hold the hundred.
+    assert!(after - before <= 6, "{} syncs", after - before);
 }
 
 #[test]

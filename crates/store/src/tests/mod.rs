@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod fence;
 mod flips;
+mod keys;
 mod life;
 mod reads;
 mod ring;
