@@ -19,6 +19,7 @@ mod java;
 mod journal;
 mod kill9;
 mod power;
+mod power_async;
 mod probe;
 mod receive;
 mod rot;

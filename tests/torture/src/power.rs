@@ -4,6 +4,7 @@
 //! root, loop devices and xfsprogs (its `xfs_io` shuts down both file systems). Invariant: a round
 //! is load, cut, kill, unmount, mount, restart; all rounds of a file system are one history.
 
+use crate::power_async::{Cost, cut_once};
 use crate::world::{Load, World};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -26,6 +27,12 @@ pub(crate) struct Options {
     /// The file systems.
     #[arg(long, default_values_t = ["ext4".to_owned(), "xfs".to_owned()])]
     file_system: Vec<String>,
+    /// What an acknowledgement means to the broker.
+    #[arg(long, default_value = "SYNC_FLUSH", value_parser = ["SYNC_FLUSH", "ASYNC_FLUSH"])]
+    flush: String,
+    /// Under `ASYNC_FLUSH`: how long before the cut a message may have been acknowledged and be lost.
+    #[arg(long, default_value_t = 2_000)]
+    loss_bound_ms: u64,
     /// Where the random instants come from.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -49,6 +56,9 @@ fn campaign(programs: &Programs, options: &Options, kind: &str) -> Result<()> {
     let dir = programs.fresh_dir(&format!("power-{kind}"))?;
     let mut image = Image::make(&dir, kind)?;
     image.mount()?;
+    if options.flush == "ASYNC_FLUSH" {
+        return asynchronous(programs, options, &mut image, kind);
+    }
     let config = [
         "flushDiskType=SYNC_FLUSH".to_owned(),
         "mappedFileSizeCommitLog=16777216".to_owned(),
@@ -62,6 +72,26 @@ fn campaign(programs: &Programs, options: &Options, kind: &str) -> Result<()> {
     }
     drop(world);
     result
+}
+
+fn asynchronous(
+    programs: &Programs,
+    options: &Options,
+    image: &mut Image,
+    kind: &str,
+) -> Result<()> {
+    let (mut draw, mut cost) = (Draw::new(options.seed), Cost::default());
+    for number in 1..=options.rounds {
+        let round = (number, options.loss_bound_ms);
+        cut_once(programs, image, &mut draw, round, &mut cost)
+            .with_context(|| format!("cut {number}"))?;
+    }
+    println!(
+        "{} power cuts on {kind} under ASYNC_FLUSH; {} acknowledged, {} of them lost, each at the end of its queue and at \
+         most {} ms before the cut",
+        options.rounds, cost.acknowledged, cost.lost, cost.oldest_ms,
+    );
+    Ok(())
 }
 
 fn rounds(world: &mut World, image: &mut Image, options: &Options, kind: &str) -> Result<()> {
@@ -110,14 +140,15 @@ fn rounds(world: &mut World, image: &mut Image, options: &Options, kind: &str) -
 
 const REPORT_EVERY: u32 = 10;
 
-fn fault(world: &World, kind: Kind) -> Result<()> {
+/// Notes that the power goes (invoke) or comes back (ok).
+pub(crate) fn fault(world: &World, kind: Kind) -> Result<()> {
     world.journal.event(Op::Fault, kind, |record| {
         record.aux = Fault::Power as i64;
     })
 }
 
 /// A file system in a file, unmounted when dropped.
-struct Image {
+pub(crate) struct Image {
     file: PathBuf,
     at: PathBuf,
     is_mounted: bool,
@@ -141,7 +172,7 @@ impl Image {
         })
     }
 
-    fn mount(&mut self) -> Result<()> {
+    pub(crate) fn mount(&mut self) -> Result<()> {
         let mut mount = Command::new("mount");
         tool(mount.args(["-o", "loop"]).arg(&self.file).arg(&self.at))
             .context("power mounts a file: it wants root and loop devices")?;
@@ -149,8 +180,13 @@ impl Image {
         Ok(())
     }
 
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.at
+    }
+
     /// Shuts the file system down; what its journal has not written is gone.
-    fn cut(&self) -> Result<()> {
+    pub(crate) fn cut(&self) -> Result<()> {
         tool(
             Command::new("xfs_io")
                 .args(["-x", "-c", "shutdown"])
@@ -158,7 +194,7 @@ impl Image {
         )
     }
 
-    fn unmount(&mut self) -> Result<()> {
+    pub(crate) fn unmount(&mut self) -> Result<()> {
         tool(Command::new("umount").arg(&self.at))?;
         self.is_mounted = false;
         Ok(())
