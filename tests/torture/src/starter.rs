@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, ensure};
 use harness::programs::Programs;
 use harness::server::{Server, free_port};
-use harness::wire::Connection;
+use harness::wire::{Connection, GET_MAX_OFFSET};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,7 +50,8 @@ impl Starter {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Starts, and waits until the broker takes connections.
+    /// Starts, and waits until the broker answers. That it takes a connection is not enough: while it
+    /// tries whether its port is free, it takes one and drops it.
     pub(crate) fn start(&self) -> Result<Server> {
         match fs::remove_file(self.dir.join("broker.log")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
@@ -63,12 +64,18 @@ impl Starter {
             .arg(self.dir.join("broker.conf"));
         let mut server = Server::start(command, "broker", &self.dir)?;
         let end = Instant::now() + START_LIMIT;
-        while Connection::open(&self.address()).is_err() {
+        while self.ask().is_err() {
             server.require_running().context("it does not start")?;
             ensure!(Instant::now() < end, "not serving within {START_LIMIT:?}");
             std::thread::sleep(RETRY_PAUSE);
         }
         Ok(server)
+    }
+
+    fn ask(&self) -> Result<()> {
+        let fields = [("topic", "TBW102"), ("queueId", "0")];
+        Connection::open(&self.address())?.call(GET_MAX_OFFSET, &fields, &[])?;
+        Ok(())
     }
 }
 
