@@ -60,7 +60,10 @@ impl Table {
     pub(crate) fn data(&mut self, dir: &Path, reports: &[BootReport]) {
         let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
         let mut text = dir.display().to_string();
-        if let Some(Space { total, available }) = reports.iter().find_map(|report| report.space) {
+        if let Some(Space {
+            total, available, ..
+        }) = reports.iter().find_map(|report| report.space)
+        {
             let _ = write!(text, " ({} free of {})", gib(available), gib(total));
         }
         self.notes.push(("data", text));

@@ -199,6 +199,7 @@ impl Disk for GlommioDisk {
             let stat = nix::sys::statvfs::statvfs(&path)?;
             Ok(Space {
                 total: stat.blocks() * stat.fragment_size(),
+                free: stat.blocks_free() * stat.fragment_size(),
                 available: stat.blocks_available() * stat.fragment_size(),
             })
         })

@@ -48,6 +48,8 @@ pub struct DirEntry {
 pub struct Space {
     /// Size of the file system.
     pub total: u64,
+    /// What is not used, including what is kept for root.
+    pub free: u64,
     /// What an unprivileged process may still use.
     pub available: u64,
 }

@@ -275,9 +275,11 @@ impl FileSystem {
 
     pub(crate) fn space(&self) -> Space {
         let state = self.0.borrow();
+        let left = state.shape.capacity.saturating_sub(state.used());
         Space {
             total: state.shape.capacity,
-            available: state.shape.capacity.saturating_sub(state.used()),
+            free: left,
+            available: left,
         }
     }
 

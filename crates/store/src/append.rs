@@ -13,6 +13,7 @@ use crate::store::Inner;
 use crate::tail_ring::TailRing;
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
 use rt::Rt;
+use std::sync::Arc;
 
 /// Where an appended message lies. It may be acknowledged once
 /// [`crate::ShardStore::acknowledged`] has reached `end`.
@@ -105,15 +106,25 @@ impl<R: Rt> Inner<R> {
         kind: RecordKind,
         payload: &[u8],
     ) -> Result<LogPosition, AppendError> {
+        let end = self.append_repeated(kind, payload)?;
+        if kind < RecordKind::RESERVED && self.snapshot_source.borrow().is_none() {
+            self.carried.borrow_mut().push((kind, payload.to_vec()));
+        }
+        Ok(end)
+    }
+
+    /// Appends an internal record that checkpoints carry already. Gives its end.
+    pub(crate) fn append_repeated(
+        &self,
+        kind: RecordKind,
+        payload: &[u8],
+    ) -> Result<LogPosition, AppendError> {
         let len = record::internal_len(payload.len());
         let mut log = self.log.borrow_mut();
         let place = self.place(&mut log, len, false, self.rt.now_ms())?;
         record::write_internal(kind, payload, log.record_mut(place, len));
         log.placed(place, len);
         drop(log);
-        if kind < RecordKind::RESERVED && self.snapshot_source.borrow().is_none() {
-            self.carried.borrow_mut().push((kind, payload.to_vec()));
-        }
         add(&self.counters.records, 1);
         self.after_append();
         Ok(LogPosition(place.position + len as u64))
@@ -148,10 +159,10 @@ impl<R: Rt> Inner<R> {
         is_message: bool,
         now_ms: i64,
     ) -> Result<Place, AppendError> {
-        let refused = self.refusal(log, len).map_or_else(
+        let refused = self.refusal(log, len, is_message).map_or_else(
             || {
                 // Internal records may use the last of a full disk: deleting needs them.
-                let keep = is_message && self.no_space.get().is_some();
+                let keep = is_message && self.no_space.borrow().is_some();
                 let reserve = if keep { self.reserve_bytes() } else { 0 };
                 log.place(len, reserve, now_ms)
                     .map_err(|why| self.no_place(log, why))
@@ -169,8 +180,8 @@ impl<R: Rt> Inner<R> {
         match why {
             NoPlace::AboveFrontier { end } => {
                 self.zero_wanted.notify();
-                match self.no_space.get() {
-                    Some((available, needed)) => AppendError::NoSpace { available, needed },
+                match self.no_space.borrow().as_ref() {
+                    Some(shortage) => AppendError::NoSpace(Arc::clone(shortage)),
                     None => self.busy(
                         end.saturating_sub(log.written()),
                         log.segments.frontier().saturating_sub(log.written()),
@@ -189,12 +200,16 @@ impl<R: Rt> Inner<R> {
         &self,
         log: &crate::commit_log::CommitLog<R::Disk>,
         len: usize,
+        is_message: bool,
     ) -> Option<AppendError> {
         if let Some(reason) = self.fenced.borrow().as_ref() {
             return Some(AppendError::Fenced(reason.clone()));
         }
         if self.closing.get() {
             return Some(AppendError::Closed);
+        }
+        if is_message && let Some(shortage) = self.retention.shortage.borrow().as_ref() {
+            return Some(AppendError::NoSpace(Arc::clone(shortage)));
         }
         let max = self.settings.record_len_max;
         if len > max + TAG_LEN {
@@ -223,7 +238,7 @@ impl<R: Rt> Inner<R> {
 
     /// What is kept of a full disk for internal records, in bytes.
     fn reserve_bytes(&self) -> u64 {
-        (self.settings.zero_ahead_bytes / 8).min(1 << 20)
+        (self.settings.zero_ahead_bytes / 8).min(8 << 20)
     }
 
     fn after_append(&self) {

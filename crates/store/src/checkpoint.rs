@@ -5,7 +5,7 @@
 //! `consumerOffset.json` and `topics.json` together.
 
 use crate::block::{u16_at, u32_at, u64_at};
-use crate::consume_queue::{Queue, UNIT_LEN, UnitBytes};
+use crate::consume_queue::{Queue, UNIT_LEN, UnitBytes, fits_together};
 use crate::record::RecordKind;
 use base::{QueueId, ShardId};
 
@@ -163,6 +163,7 @@ impl<'a> Cursor<'a> {
         let pages = self.take(page_count.checked_mul(4)?)?;
         let unit_count = usize::from(self.u16()?);
         let units = self.take(unit_count * UNIT_LEN)?;
+        fits_together(min, next, page_count, unit_count).then_some(())?;
         Some(QueueState {
             topic,
             queue,

@@ -6,6 +6,7 @@
 
 use crate::checkpoint::{CheckpointHead, CheckpointWriter};
 use crate::error::FenceReason;
+use crate::record::RecordKind;
 use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
@@ -41,6 +42,7 @@ impl<R: Rt> Inner<R> {
         let appended = self.log.borrow().appended();
         self.checkpoints_owed.get() > 0
             || appended >= self.checkpoint_position.get() + self.settings.checkpoint_bytes
+            || self.retention.wants_checkpoint()
     }
 
     /// Wakes the tasks of low priority that have work now.
@@ -58,7 +60,7 @@ impl<R: Rt> Inner<R> {
 
     /// Takes a checkpoint of everything appended so far. Done without effect when fenced.
     pub(crate) async fn checkpoint(&self) -> io::Result<()> {
-        let (position, writer) = self.copy_state();
+        let (position, writer, start) = self.copy_state();
         if !self.wait_durable(position).await {
             return Ok(());
         }
@@ -68,7 +70,8 @@ impl<R: Rt> Inner<R> {
         self.write_pages().await?;
         self.page_files.sync().await?;
         let source = self.snapshot_source.borrow().clone();
-        let records = source.map_or_else(|| self.carried.borrow().clone(), |source| source());
+        let mut records = source.map_or_else(|| self.carried.borrow().clone(), |source| source());
+        records.push((RecordKind::RETENTION, self.retention_record(start)));
         let sequence = self.checkpoint_sequence.get();
         let path = self.paths.checkpoint((sequence % 2) as u8);
         let given_back = self.pages.borrow_mut().checkpoint_begins();
@@ -87,12 +90,15 @@ impl<R: Rt> Inner<R> {
         let owed = self.checkpoints_owed.get();
         self.checkpoints_owed.set(owed.saturating_sub(1));
         self.checkpoint_position.set(position);
+        self.retention
+            .checkpoint_done((sequence % 2) as usize, position);
         add(&self.counters.checkpoints, 1);
         Ok(())
     }
 
-    /// Copies the state of all queues as of a block boundary, in one go.
-    fn copy_state(&self) -> (u64, CheckpointWriter) {
+    /// Copies the state of all queues as of a block boundary, in one go. Gives that position and
+    /// where the log starts.
+    fn copy_state(&self) -> (u64, CheckpointWriter, u64) {
         let mut log = self.log.borrow_mut();
         log.seal(self.rt.now_ms());
         let position = log.sealed();
@@ -108,11 +114,11 @@ impl<R: Rt> Inner<R> {
             .iter()
             .filter(|q| q.next > 0)
             .for_each(|q| writer.queue(q));
-        (position, writer)
+        (position, writer, log.segments.start())
     }
 
     /// Waits until everything before `position` is durable; `false` when fenced.
-    async fn wait_durable(&self, position: u64) -> bool {
+    pub(crate) async fn wait_durable(&self, position: u64) -> bool {
         self.sync_wanted.set(position.max(self.sync_wanted.get()));
         self.work.notify();
         self.written.notify();

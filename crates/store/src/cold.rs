@@ -54,6 +54,19 @@ impl ColdCache {
         }
     }
 
+    /// Forgets blocks below `start`, where the log begins now.
+    pub(crate) fn drop_below(&mut self, start: u64) {
+        self.order.retain(|position| *position >= start);
+        let bytes = &mut self.bytes;
+        self.blocks.retain(|position, block| {
+            let stays = *position >= start;
+            if !stays {
+                *bytes -= cost(block);
+            }
+            stays
+        });
+    }
+
     pub(crate) fn add(&mut self, position: u64, block: ColdBlock) {
         let more = cost(&block);
         if let Some(old) = self.blocks.insert(position, block) {

@@ -28,6 +28,10 @@ impl<R: Rt> Inner<R> {
         if need > bytes.len() && self.may_be_block(need) {
             bytes = self.read_log(start, need).await?;
         }
+        if start < self.log.borrow().segments.start() {
+            // The segment went meanwhile, and its file may hold something else by now.
+            return Ok(());
+        }
         let mut cold = self.cold.borrow_mut();
         cold.make_room(bytes.len());
         let mut at = 0;
@@ -97,7 +101,8 @@ impl<R: Rt> Inner<R> {
     pub(crate) async fn read_message(&self, at: PhyOffset) -> Result<Option<Vec<u8>>, ReadError> {
         let position = at.position().0;
         let acknowledged = self.acknowledged().0;
-        if at.shard() != self.settings.shard || position >= acknowledged {
+        let is_here = |position| position >= self.log.borrow().segments.start();
+        if at.shard() != self.settings.shard || position >= acknowledged || !is_here(position) {
             return Ok(None);
         }
         if let Some((block, bytes)) = self.log.borrow().in_memory(position) {
@@ -230,7 +235,9 @@ impl<R: Rt> Inner<R> {
             };
             is_start = good.is_some();
             let Some((header, block)) = good else {
-                position += self.settings.block_align as u64;
+                // Segments may have gone meanwhile.
+                let start = self.log.borrow().segments.start();
+                position = (position + self.settings.block_align as u64).max(start);
                 continue;
             };
             self.collect_units(key, position, &block[HEADER_LEN..], &mut units);
@@ -279,6 +286,28 @@ impl<R: Rt> Inner<R> {
             let align = self.settings.block_align;
             *place = Unit::new(block, position, unit.len() as u32, tags_code, align).encode();
         }
+    }
+
+    /// The good block at `position`, from the disk: header, and header with records.
+    pub(crate) async fn read_block(
+        &self,
+        position: u64,
+    ) -> Result<Option<(BlockHeader, Vec<u8>)>, ReadError> {
+        let mut bytes = self
+            .read_log(position, 2 * self.settings.block_bytes)
+            .await?;
+        let need = self
+            .peek(position, &bytes)
+            .map_or(0, |header| header.used_len());
+        if need > bytes.len() && self.may_be_block(need) {
+            bytes = self.read_log(position, need).await?;
+        }
+        let Some((header, block)) = self.checked(position, &bytes) else {
+            return Ok(None);
+        };
+        let len = block.len();
+        bytes.truncate(len);
+        Ok(Some((header, bytes)))
     }
 
     /// Takes over the units of a block's messages that belong into a page. A queue of that name

@@ -5,6 +5,7 @@
 //! `durable <= written <= sealed`, and no byte is placed at or above the zeroed frontier.
 
 use crate::block::{BlockHeader, HEADER_LEN, Identity};
+use crate::retention::Ended;
 use crate::segment::Segments;
 use crate::settings::Settings;
 use crate::tail_cache::TailCache;
@@ -131,6 +132,19 @@ impl<D: Disk> CommitLog<D> {
 
     pub(crate) fn durable(&self) -> u64 {
         self.durable
+    }
+
+    /// Segments that take no more blocks, all of them durable, oldest first.
+    pub(crate) fn ended_segments(&self) -> Vec<Ended> {
+        let last = self.segments.last().map_or(0, |last| last.start);
+        let ended = self.segments.iter();
+        ended
+            .take_while(|segment| segment.end <= self.durable && segment.start < last)
+            .map(|segment| Ended {
+                start: segment.start,
+                end: segment.end,
+            })
+            .collect()
     }
 
     /// Where the next block will start once the open one is sealed.

@@ -3,8 +3,10 @@
 //! Every variant carries the numbers and the place that a remark or a log line needs. Invariant:
 //! nothing here is a response code; turning errors into codes belongs to the broker.
 
+use crate::retention::Shortage;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a shard's store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -88,14 +90,9 @@ pub enum AppendError {
     /// The store is closing.
     #[error("store is closing")]
     Closed,
-    /// The file system is full.
-    #[error("disk full: {available} bytes available, {needed} needed")]
-    NoSpace {
-        /// Bytes that are left on the file system.
-        available: u64,
-        /// Bytes that the log asks for.
-        needed: u64,
-    },
+    /// There is no space for messages.
+    #[error("{0}")]
+    NoSpace(Arc<Shortage>),
     /// The log does not keep up: too much is appended and not written.
     #[error("{unwritten} bytes wait to be written, at most {max} may")]
     Busy {

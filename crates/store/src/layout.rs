@@ -350,6 +350,11 @@ impl ShardPaths {
         self.commit_log.join(segment_name(start))
     }
 
+    /// A segment that is no longer part of the log and waits to be used again.
+    pub(crate) fn spare(&self, start: u64) -> PathBuf {
+        self.commit_log.join(spare_name(start))
+    }
+
     pub(crate) fn index_file(&self, number: u32) -> PathBuf {
         self.index.join(format!("{number:08}"))
     }
@@ -395,6 +400,18 @@ fn number_of(name: &str) -> Option<u64> {
     (name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit()))
         .then(|| name.parse().ok())
         .flatten()
+}
+
+const SPARE_PREFIX: &str = "spare-";
+
+/// A spare is named by the position that its first byte had.
+fn spare_name(start: u64) -> String {
+    format!("{SPARE_PREFIX}{}", segment_name(start))
+}
+
+/// The position that a spare's name tells.
+pub(crate) fn spare_start(name: &str) -> Option<u64> {
+    segment_start(name.strip_prefix(SPARE_PREFIX)?)
 }
 
 #[cfg(test)]

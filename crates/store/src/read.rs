@@ -178,8 +178,14 @@ impl<R: Rt> Inner<R> {
         out: &mut Vec<u8>,
         progress: &mut Progress,
     ) -> Result<GetResult, Needs> {
-        if let Some(result) = self.outside(reference, progress.from) {
-            return Ok(result);
+        if let Some(result) = self.outside(reference, progress.next) {
+            // Between two passes the messages that come next may have gone.
+            let some = progress.next > progress.from;
+            return Ok(if some {
+                self.result(reference, progress)
+            } else {
+                result
+            });
         }
         let queues = self.queues.borrow();
         let queue = queues.get(reference).expect("checked just now");
@@ -292,7 +298,7 @@ impl<R: Rt> Inner<R> {
         cold: &'a crate::cold::ColdCache,
         unit: &Unit,
     ) -> Message<'a> {
-        if unit.is_lost() {
+        if unit.is_lost() || unit.position < log.segments.start() {
             return Message::Gone;
         }
         let block = unit.block(self.settings.block_align);
@@ -361,6 +367,13 @@ impl<R: Rt> Inner<R> {
     }
 
     async fn bring_page(&self, key: PageKey) -> Result<(), ReadError> {
+        let page = self.read_page(key).await?;
+        self.pages.borrow_mut().keep(key.page, page);
+        Ok(())
+    }
+
+    /// Reads a page from the disk, or makes it again from the log.
+    pub(crate) async fn read_page(&self, key: PageKey) -> Result<Page, ReadError> {
         add(&self.counters.pages_read, 1);
         let failed = |source| ReadError::Io {
             path: self.paths.index.clone(),
@@ -368,12 +381,10 @@ impl<R: Rt> Inner<R> {
             source,
         };
         let bytes = self.page_files.read(key.page).await.map_err(failed)?;
-        let page = match Page::decode(key, &bytes) {
-            Some(page) => page,
-            None => self.rebuild_page(key).await?,
-        };
-        self.pages.borrow_mut().keep(key.page, page);
-        Ok(())
+        match Page::decode(key, &bytes) {
+            Some(page) => Ok(page),
+            None => self.rebuild_page(key).await,
+        }
     }
 }
 

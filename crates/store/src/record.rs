@@ -27,6 +27,11 @@ impl RecordKind {
     pub const RESERVED: Self = Self(0xFF00);
     /// A queue was deleted; its offsets start again at 0.
     pub(crate) const QUEUE_DELETED: Self = Self(0xFF01);
+    /// How far queues had come when the start of the log moved: what was told by segments that are
+    /// gone.
+    pub(crate) const QUEUES_KEPT: Self = Self(0xFF02);
+    /// In a checkpoint: the clock of retention and when segments were left.
+    pub(crate) const RETENTION: Self = Self(0xFF03);
 }
 
 /// A record of a block.
@@ -98,6 +103,31 @@ pub(crate) fn deleted_queue(payload: &[u8]) -> Option<(&str, QueueId)> {
         std::str::from_utf8(topic).ok()?,
         QueueId(u32::from_le_bytes(*id)),
     ))
+}
+
+/// Adds a queue to the payload of a [`RecordKind::QUEUES_KEPT`] record.
+pub(crate) fn push_kept_queue(payload: &mut Vec<u8>, topic: &str, queue: QueueId, next: i64) {
+    payload.extend((topic.len() as u16).to_le_bytes());
+    payload.extend(topic.as_bytes());
+    payload.extend(queue.0.to_le_bytes());
+    payload.extend(next.to_le_bytes());
+}
+
+/// The queues of a [`RecordKind::QUEUES_KEPT`] record, with the offset that was next in each.
+pub(crate) fn kept_queues(mut payload: &[u8]) -> impl Iterator<Item = (&str, QueueId, i64)> {
+    std::iter::from_fn(move || {
+        let (len, rest) = payload.split_first_chunk()?;
+        let (topic, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*len)))?;
+        let (id, rest) = rest.split_first_chunk()?;
+        let (next, rest) = rest.split_first_chunk()?;
+        payload = rest;
+        let id = QueueId(u32::from_le_bytes(*id));
+        Some((
+            std::str::from_utf8(topic).ok()?,
+            id,
+            i64::from_le_bytes(*next),
+        ))
+    })
 }
 
 /// What recovery and reads need to know of a stored message.
@@ -229,6 +259,21 @@ mod tests {
         assert_eq!(store_timestamp_ms(&unit), Some(0x01a1_f7d0_36e9));
         for len in 0..unit.len() - 2 {
             assert_eq!(message_head(&unit[..len]), None, "cut at {len}");
+        }
+    }
+
+    #[test]
+    fn kept_queues_read_back_and_none_is_read_from_a_part() {
+        let mut payload = Vec::new();
+        push_kept_queue(&mut payload, "T1", QueueId(3), 1 << 40);
+        push_kept_queue(&mut payload, "TopicTest", QueueId(0), 7);
+        let all: Vec<_> = kept_queues(&payload).collect();
+        assert_eq!(
+            all,
+            [("T1", QueueId(3), 1 << 40), ("TopicTest", QueueId(0), 7)]
+        );
+        for len in 0..payload.len() {
+            assert!(kept_queues(&payload[..len]).count() < 2, "cut at {len}");
         }
     }
 

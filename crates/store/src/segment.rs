@@ -113,6 +113,12 @@ impl<F> Segments<F> {
         self.list.iter_mut()
     }
 
+    /// Forgets the oldest segment, which is not the only one.
+    pub(crate) fn pop_first(&mut self) -> Segment<F> {
+        assert!(self.list.len() > 1, "the log always has a segment");
+        self.list.pop_front().expect("there are two")
+    }
+
     /// Where the first segment starts.
     pub(crate) fn start(&self) -> u64 {
         self.list.front().map_or(0, |segment| segment.start)

@@ -3,6 +3,7 @@
 //! Owned by whoever opens the shard. The store does not know configuration keys; each number here
 //! has one unit and one meaning. Invariant: [`Settings::check`] accepts before a file is touched.
 
+use crate::retention::Retention;
 use base::ShardId;
 use std::path::PathBuf;
 
@@ -78,6 +79,8 @@ pub struct Settings {
     pub scrub_bytes_per_second: u64,
     /// Pages of 4 KiB in one file of the queue index.
     pub index_file_pages: u32,
+    /// When old segments go.
+    pub retention: Retention,
     /// Pause before space is asked for again when the file system is full, in milliseconds.
     pub no_space_retry_ms: u64,
 }
@@ -114,6 +117,7 @@ impl Settings {
             stall_limit_ms: 1_000,
             scrub_bytes_per_second: MIB,
             index_file_pages: 16_384,
+            retention: Retention::default(),
             no_space_retry_ms: 200,
         }
     }
@@ -141,6 +145,7 @@ impl Settings {
             async_flush_bytes: 32 << 10,
             scrub_bytes_per_second: 0,
             index_file_pages: 8,
+            retention: Retention::off(),
             ..Self::new(dir, shard, shard_count)
         }
     }

@@ -99,6 +99,12 @@ counters! {
     key_run_bytes,
     /// Queries by key.
     key_queries,
+    /// Segments that retention took out of the log.
+    segments_removed,
+    /// Segments that became another one.
+    segments_recycled,
+    /// Pages of the queue index that were trimmed with the log.
+    pages_trimmed,
 }
 
 /// Adds to a counter.

@@ -20,6 +20,7 @@ use crate::layout::{ShardPaths, prepare_root_of};
 use crate::read::{Accept, GetResult, ReadLimits, TailRead};
 use crate::record::RecordKind;
 use crate::recover::{Recovered, State, recover};
+use crate::retention::{self, Shortage, StoreClock, Times, retention_task};
 use crate::scrub::scrub_task;
 use crate::search::Boundary;
 use crate::settings::{FlushMode, Settings};
@@ -34,6 +35,7 @@ use rt::{Class, Disk, Rt, SharedMap};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Gives the metadata that a checkpoint carries. See [`ShardStore::set_snapshot_source`].
 pub type SnapshotSource = dyn Fn() -> Vec<(RecordKind, Vec<u8>)>;
@@ -59,8 +61,9 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) fenced: RefCell<Option<FenceReason>>,
     pub(crate) stall: Stall,
     pub(crate) damage_lines: LineBudget,
-    /// The file system is full: bytes available and needed.
-    pub(crate) no_space: Cell<Option<(u64, u64)>>,
+    /// The log cannot grow: the file system is full.
+    pub(crate) no_space: RefCell<Option<Arc<Shortage>>>,
+    pub(crate) retention: retention::State,
     pub(crate) closing: Cell<bool>,
     pub(crate) tasks: Rc<Gate>,
     /// Something may have to be written.
@@ -122,15 +125,19 @@ impl<R: Rt> ShardStore<R> {
         make_directories(&disk, &root, &paths).await?;
         let page_files = PageFiles::new(disk.clone(), paths.clone(), settings.index_file_pages);
         let secret = rt.random_u64() as u32;
-        let state = recover(&disk, &mut settings, &paths, &page_files, secret).await?;
+        let mut state = recover(&disk, &mut settings, &paths, &page_files, secret).await?;
         settings.check().map_err(OpenError::Settings)?;
         let (start, end) = (state.segments.start(), state.end);
         let runs = load(&disk, &settings, &paths, state.secret, start, end).await;
         let keys = KeyIndex::new(&settings, runs);
         let ring = make_ring(&rt, &mut settings, &paths, state.secret).await?;
+        let told = state.retention.take();
         let (inner, recovered) = Inner::new(rt, settings, paths, page_files, keys, state);
         inner.log.borrow_mut().ring = ring;
         let inner = Rc::new(inner);
+        inner.restore_retention(told).await.map_err(|source| {
+            OpenError::io("trimming the queue index", &inner.paths.index, source)
+        })?;
         inner.prepare_first_room().await?;
         inner.start_tasks();
         Ok((Self(inner), recovered))
@@ -423,6 +430,22 @@ impl<R: Rt> ShardStore<R> {
         self.0.delete_queue(topic, queue)
     }
 
+    /// Has segments that are older than the reserved time go now, whatever the hour of the day.
+    pub fn delete_expired_now(&self) {
+        self.0.delete_expired_now();
+    }
+
+    /// Tells `follower` where the log starts, now and whenever that has changed; whatever is
+    /// derived from older messages can go then. It must not call the store.
+    pub fn follow_start(&self, follower: Box<dyn Fn(LogPosition)>) {
+        self.0.follow_start(follower);
+    }
+
+    /// Why messages are refused for want of space, when they are.
+    pub fn shortage(&self) -> Option<Arc<Shortage>> {
+        self.0.present_shortage()
+    }
+
     /// Counters and gauges.
     pub fn stats(&self) -> StoreStats {
         let log = self.0.log.borrow();
@@ -547,6 +570,7 @@ impl<R: Rt> Inner<R> {
         let first_start = state.segments.start();
         let disk = rt.disk().clone();
         let log = CommitLog::new(disk, &settings, state.secret, state.segments, state.end);
+        let times = Times::new(StoreClock::new(rt.now_ms(), rt.monotonic_us()));
         let recovered = Recovered {
             records: state.records,
             report: state.report,
@@ -569,7 +593,8 @@ impl<R: Rt> Inner<R> {
             fenced: RefCell::default(),
             stall: Stall::default(),
             damage_lines: LineBudget::default(),
-            no_space: Cell::new(None),
+            no_space: RefCell::default(),
+            retention: retention::State::new(times, state.slots, state.spares),
             closing: Cell::new(false),
             tasks: Rc::default(),
             work: Event::new(),
@@ -607,15 +632,14 @@ impl<R: Rt> Inner<R> {
             match self.zero_step().await {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => {
-                    let space = self.rt.disk().space(&self.paths.commit_log).await;
-                    let available = space.map_or(0, |space| space.available);
+                    self.note_full().await;
                     if frontier == 0 {
                         let path = self.paths.commit_log.clone();
+                        let shortage = self.no_space.take();
+                        let available = shortage.map_or(0, |shortage| shortage.available);
                         return Err(OpenError::NoSpace { path, available });
                     }
                     // There is a log to read; appends are refused until there is space.
-                    self.no_space
-                        .set(Some((available, self.settings.zero_step_bytes)));
                     return Ok(());
                 }
                 Err(source) => {
@@ -641,6 +665,7 @@ impl<R: Rt> Inner<R> {
         self.start(Class::Housekeeping, scrub_task(Rc::clone(self)));
         self.start(Class::Housekeeping, zero_task(Rc::clone(self)));
         self.start(Class::Housekeeping, checkpoint_task(Rc::clone(self)));
+        self.start(Class::Housekeeping, retention_task(Rc::clone(self)));
         if self.keys.is_on() {
             self.start(Class::Housekeeping, follow_task(Rc::clone(self)));
             self.start(Class::Housekeeping, keep_task(Rc::clone(self)));
@@ -677,7 +702,7 @@ impl<R: Rt> Inner<R> {
         if !zeroed {
             self.zero_wanted.notify();
         }
-        kept_up && (zeroed || self.no_space.get().is_some())
+        kept_up && (zeroed || self.has_shortage())
     }
 
     /// Bytes that wait for the disk: to be synced in synchronous mode, else to be written. What is
@@ -728,6 +753,7 @@ impl<R: Rt> Inner<R> {
             &self.room,
             &self.zero_wanted,
             &self.checkpoint_wanted,
+            &self.retention.wanted,
             &self.closed,
         ] {
             event.notify();

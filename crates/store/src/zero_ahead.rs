@@ -5,13 +5,15 @@
 //! write could fail.
 
 use crate::error::FenceReason;
+use crate::retention::{Limit, Spare};
 use crate::segment::{Segment, SegmentHeader};
 use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
-use rt::{Disk, File, IoBuf, OpenMode, Rt};
+use rt::{Disk, File, IoBuf, OpenMode, Rt, Space};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 const CHUNK_LEN: usize = 512 << 10;
@@ -27,7 +29,9 @@ pub(crate) async fn zero_task<R: Rt>(inner: Rc<Inner<R>>) {
         while inner.can_zero_more() && !inner.closing.get() && inner.fenced.borrow().is_none() {
             match inner.zero_step().await {
                 Ok(()) => {
-                    inner.no_space.set(None);
+                    if inner.no_space.take().is_some() {
+                        tracing::info!(shard = %inner.settings.shard, "there is space again");
+                    }
                     inner.room.notify();
                 }
                 Err(error) if is_full(&error) => {
@@ -85,31 +89,45 @@ impl<R: Rt> Inner<R> {
     }
 
     async fn disk_is_full(&self) {
-        let available = self.rt.disk().space(&self.paths.commit_log).await;
-        let available = available.map_or(0, |space| space.available);
-        if self.no_space.get().is_none() {
-            let needed = self.settings.zero_step_bytes;
-            tracing::warn!(shard = %self.settings.shard, available, needed, "disk full");
-        }
-        self.no_space
-            .set(Some((available, self.settings.zero_step_bytes)));
+        self.note_full().await;
         self.room.notify();
+        // What may go goes now.
+        self.retention.wanted.notify();
         let pause = Duration::from_millis(self.settings.no_space_retry_ms);
         first_of(self.closed.wait(), self.rt.sleep(pause)).await;
+    }
+
+    /// Messages are refused once what is zeroed is used up.
+    pub(crate) async fn note_full(&self) {
+        let space = self.rt.disk().space(&self.paths.commit_log).await;
+        let space = space.unwrap_or(Space {
+            total: 0,
+            free: 0,
+            available: 0,
+        });
+        let needed = self.settings.zero_step_bytes;
+        let shortage = self.shortage_of(space, Limit::Device { needed });
+        if self.no_space.borrow().is_none() {
+            tracing::warn!(shard = %self.settings.shard, %shortage, "the log cannot grow");
+        }
+        self.no_space.replace(Some(Arc::new(shortage)));
     }
 
     /// Zeroes one step more: the rest of the last segment, or the start of a new one.
     pub(crate) async fn zero_step(&self) -> io::Result<()> {
         let step = self.settings.zero_step_bytes;
-        let space = self.rt.disk().space(&self.paths.commit_log).await?;
-        if space.available < step {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
         let last = {
             let log = self.log.borrow();
             let last = log.segments.last();
             last.map(|s| (Rc::clone(&s.file), s.start, s.zeroed_to, s.end))
         };
+        let grows = last.as_ref().is_some_and(|(_, _, to, end)| to < end);
+        if grows || !self.has_spare() {
+            let space = self.rt.disk().space(&self.paths.commit_log).await?;
+            if space.available < step {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+        }
         match last {
             Some((file, start, from, end)) if from < end => {
                 let to = (from + step).min(end);
@@ -124,7 +142,10 @@ impl<R: Rt> Inner<R> {
             }
             other => {
                 let start = other.map_or(self.first_start, |(_, _, _, end)| end);
-                let made = self.new_segment(start).await;
+                let made = match self.take_spare() {
+                    Some(spare) => self.recycled_segment(start, spare).await,
+                    None => self.new_segment(start).await,
+                };
                 if made.is_err() {
                     // Nothing of it was used; what is left would only take room.
                     let _ = self.rt.disk().remove(&self.paths.segment(start)).await;
@@ -144,15 +165,7 @@ impl<R: Rt> Inner<R> {
             let text = format!("the device wants writes aligned to {wants} bytes, not {made}");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
         }
-        let generation = self.next_generation.replace(self.next_generation.get() + 1);
-        let header = SegmentHeader {
-            shard: settings.shard,
-            generation,
-            secret: self.log.borrow().secret,
-            start,
-            segment_bytes: settings.segment_bytes,
-            block_align: settings.block_align as u32,
-        };
+        let header = self.next_header(start);
         let mut buf = disk.alloc(settings.block_align);
         header.encode(buf.as_bytes_mut());
         file.write_at(Rc::new(buf), 0).await?;
@@ -165,10 +178,42 @@ impl<R: Rt> Inner<R> {
         Ok(Segment {
             start,
             end: start + settings.segment_bytes,
-            generation,
+            generation: header.generation,
             file: Rc::new(file),
             zeroed_to: start + to,
         })
+    }
+
+    /// A segment whose file was another one. All of its blocks exist on the device, so that all of
+    /// it may be written at once; the old blocks count no more.
+    async fn recycled_segment(
+        &self,
+        start: u64,
+        spare: Spare,
+    ) -> io::Result<Segment<<R::Disk as Disk>::File>> {
+        let header = self.next_header(start);
+        let file = self.recycle(spare, &header).await?;
+        let end = start + self.settings.segment_bytes;
+        Ok(Segment {
+            start,
+            end,
+            generation: header.generation,
+            file: Rc::new(file),
+            zeroed_to: end,
+        })
+    }
+
+    fn next_header(&self, start: u64) -> SegmentHeader {
+        let settings = &self.settings;
+        let generation = self.next_generation.replace(self.next_generation.get() + 1);
+        SegmentHeader {
+            shard: settings.shard,
+            generation,
+            secret: self.log.borrow().secret,
+            start,
+            segment_bytes: settings.segment_bytes,
+            block_align: settings.block_align as u32,
+        }
     }
 
     /// Writes zeros, giving way to everybody else after each chunk.

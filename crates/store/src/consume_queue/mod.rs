@@ -3,13 +3,13 @@
 //! Owned by the shard and derived from the log. A queue's newest units are in a chunk that grows
 //! from small; a full chunk becomes a page of 4 KiB in shard-wide index files, so that a queue costs
 //! neither a file nor a page before it needs one. Invariant: `min <= visible <= next`, and units
-//! are dense from 0 to `next`.
+//! are dense from `min` to `next`.
 
 pub(crate) mod page_io;
 pub(crate) mod pages;
 mod table;
 
-pub(crate) use table::{Queue, QueueTable, UnitPlace};
+pub(crate) use table::{Queue, QueueTable, UnitPlace, fits_together};
 
 /// A queue of this shard. Small and copyable; it stays valid until the queue is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

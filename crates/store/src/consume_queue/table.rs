@@ -18,12 +18,27 @@ pub(crate) struct Queue {
     pub(crate) visible: i64,
     /// First offset that is not taken.
     pub(crate) next: i64,
-    /// Page of each full chunk, from offset 0 on.
+    /// Page of each full chunk that is kept; the last one ends where the tail's chunk begins.
     pub(crate) pages: Vec<u32>,
-    /// Units from `pages.len() * UNITS_PER_PAGE` on.
+    /// Units of the newest offsets, up to `next`, none of them below the tail's chunk.
     pub(crate) tail: Vec<UnitBytes>,
+    /// The first message that is kept lies at or above this position of the log.
+    pub(crate) kept_from: u64,
     /// Whether it stands in the list of arrivals.
     pub(crate) arrived: bool,
+}
+
+/// Whether what is known of a queue fits together: first and next offset, pages and units.
+pub(crate) fn fits_together(min: i64, next: i64, page_count: usize, unit_count: usize) -> bool {
+    let per_page = UNITS_PER_PAGE as i64;
+    let (page_count, unit_count) = (page_count as i64, unit_count as i64);
+    let in_chunk = next.rem_euclid(per_page);
+    let has_all = if page_count == 0 {
+        next - unit_count <= min
+    } else {
+        unit_count == in_chunk && (next / per_page - page_count) * per_page <= min
+    };
+    0 <= min && min <= next && page_count <= next / per_page && unit_count <= in_chunk && has_all
 }
 
 /// Where a unit is.
@@ -42,12 +57,13 @@ impl Queue {
             next: 0,
             pages: Vec::new(),
             tail: Vec::new(),
+            kept_from: 0,
             arrived: false,
         }
     }
 
-    /// Adds the unit of the next offset. Gives the units of a chunk that became full, and its
-    /// number in the queue.
+    /// Adds the unit of the next offset. Gives the number of a chunk that became full; its units
+    /// are the tail then.
     pub(crate) fn push(&mut self, unit: Unit) -> Option<i64> {
         if self.tail.len() == self.tail.capacity() {
             let more = self.tail.len().max(4).min(UNITS_PER_PAGE - self.tail.len());
@@ -55,7 +71,14 @@ impl Queue {
         }
         self.tail.push(unit.encode());
         self.next += 1;
-        (self.tail.len() == UNITS_PER_PAGE).then_some(self.pages.len() as i64)
+        if self.next % UNITS_PER_PAGE as i64 != 0 {
+            return None;
+        }
+        // What was trimmed from the chunk is nobody's any more.
+        let gone = UNITS_PER_PAGE - self.tail.len();
+        self.tail
+            .splice(0..0, std::iter::repeat_n(Unit::LOST.encode(), gone));
+        Some(self.next / UNITS_PER_PAGE as i64 - 1)
     }
 
     /// The full tail chunk went into `page`.
@@ -65,17 +88,47 @@ impl Queue {
         self.pages.push(page);
     }
 
-    /// Where the unit of `offset` is. The offset is at least 0 and below `next`.
+    /// The first chunk that has a page, or that the tail belongs to when none has.
+    pub(crate) fn first_chunk(&self) -> i64 {
+        self.next / UNITS_PER_PAGE as i64 - self.pages.len() as i64
+    }
+
+    /// Offset of the first unit in the tail.
+    fn tail_start(&self) -> i64 {
+        self.next - self.tail.len() as i64
+    }
+
+    /// Where the unit of `offset` is. The offset is at least `min` and below `next`.
     pub(crate) fn unit_place(&self, offset: i64) -> UnitPlace {
-        assert!(0 <= offset && offset < self.next);
-        let (chunk, at) = (
-            offset as usize / UNITS_PER_PAGE,
-            offset as usize % UNITS_PER_PAGE,
-        );
-        match self.pages.get(chunk) {
-            Some(page) => UnitPlace::InPage { page: *page, at },
-            None => UnitPlace::Here(Unit::decode(&self.tail[at])),
+        assert!(self.min <= offset && offset < self.next);
+        if let Ok(at) = usize::try_from(offset - self.tail_start()) {
+            return UnitPlace::Here(Unit::decode(&self.tail[at]));
         }
+        let chunk = offset / UNITS_PER_PAGE as i64 - self.first_chunk();
+        let chunk = usize::try_from(chunk).expect("a chunk with an offset from min on is kept");
+        UnitPlace::InPage {
+            page: self.pages[chunk],
+            at: offset as usize % UNITS_PER_PAGE,
+        }
+    }
+
+    /// Forgets everything below `min`, which is at most `next`. Gives the pages that nobody needs
+    /// any more.
+    pub(crate) fn trim(&mut self, min: i64) -> Vec<u32> {
+        if min <= self.min {
+            return Vec::new();
+        }
+        assert!(min <= self.next);
+        let chunk = min / UNITS_PER_PAGE as i64;
+        let gone = (chunk - self.first_chunk()).clamp(0, self.pages.len() as i64);
+        let pages = self.pages.drain(..gone as usize).collect();
+        let gone = (min - self.tail_start()).clamp(0, self.tail.len() as i64);
+        self.tail.drain(..gone as usize);
+        if self.tail.is_empty() {
+            self.tail = Vec::new();
+        }
+        self.min = min;
+        pages
     }
 
     /// What ties a page to this queue.
@@ -167,6 +220,17 @@ impl QueueTable {
         self.slots.iter().filter_map(|slot| slot.queue.as_ref())
     }
 
+    /// References to all queues.
+    pub(crate) fn references(&self) -> Vec<QueueRef> {
+        let slots = self.slots.iter().enumerate();
+        let reference = |(slot, entry): (usize, &Slot)| {
+            let turn = entry.turn;
+            let slot = slot as u32;
+            entry.queue.is_some().then_some(QueueRef { slot, turn })
+        };
+        slots.filter_map(reference).collect()
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Queue> {
         self.slots.iter_mut().filter_map(|slot| slot.queue.as_mut())
     }
@@ -193,6 +257,58 @@ mod tests {
         assert!(table.get(old).is_none() && table.remove(old).is_none());
         assert_eq!(table.get(new).unwrap().topic.as_ref(), "U");
         assert_eq!(table.len(), 1);
+    }
+
+    fn is_sound(queue: &Queue) -> bool {
+        fits_together(queue.min, queue.next, queue.pages.len(), queue.tail.len())
+    }
+
+    fn filled(count: usize) -> Queue {
+        let mut queue = Queue::new(Rc::from("T"), QueueId(0));
+        fill(&mut queue, count);
+        queue
+    }
+
+    fn fill(queue: &mut Queue, count: usize) {
+        for _ in 0..count {
+            let unit = Unit::new(512, 512 + 64, queue.next as u32 + 1, 0, 512);
+            if let Some(chunk) = queue.push(unit) {
+                queue.turn_page(chunk as u32 + 70);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_after_a_trim_is_found_where_it_was() {
+        let count = 3 * UNITS_PER_PAGE + 50;
+        for min in 1..=count as i64 {
+            let mut queue = filled(count);
+            let gone = queue.trim(min);
+            assert!(is_sound(&queue), "{min}");
+            assert_eq!(gone.len(), min as usize / UNITS_PER_PAGE);
+            // It grows on as if nothing had happened.
+            for _ in 0..2 {
+                for offset in min..queue.next {
+                    match queue.unit_place(offset) {
+                        UnitPlace::Here(unit) => assert_eq!(i64::from(unit.len), offset + 1),
+                        UnitPlace::InPage { page, at } => {
+                            assert_eq!(page as usize, 70 + offset as usize / UNITS_PER_PAGE);
+                            assert_eq!(at, offset as usize % UNITS_PER_PAGE);
+                        }
+                    }
+                }
+                fill(&mut queue, UNITS_PER_PAGE);
+                assert!(is_sound(&queue), "{min}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_queue_whose_messages_are_all_gone_holds_no_memory_and_no_page() {
+        let mut queue = filled(2 * UNITS_PER_PAGE + 7);
+        assert_eq!(queue.trim(queue.next), [70, 71]);
+        assert_eq!((queue.min, queue.tail.capacity()), (queue.next, 0));
+        assert!(queue.pages.is_empty() && is_sound(&queue));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::consume_queue::pages::Pages;
 use crate::consume_queue::{QueueRef, Unit};
 use crate::record::{self, MessageHead, Record, RecordKind, TAG_LEN};
 use crate::settings::Settings;
-use base::LogPosition;
+use base::{LogPosition, QueueId};
 use rt::Disk;
 
 /// Takes over a checkpoint.
@@ -30,7 +30,13 @@ pub(super) fn checkpoint<D: Disk>(
         queue.tail = saved.tail;
     }
     state.pages = Pages::new(&used, settings.index_cache_bytes);
-    state.records = checkpoint.records;
+    for (kind, payload) in checkpoint.records {
+        if kind == RecordKind::RETENTION {
+            state.retention = Some(payload);
+        } else if kind < RecordKind::RESERVED {
+            state.records.push((kind, payload));
+        }
+    }
 }
 
 /// Takes over the records of a good block.
@@ -62,6 +68,14 @@ pub(super) fn block<D: Disk>(
                     .and_then(|(topic, queue)| state.queues.find(topic, queue));
                 if let Some(reference) = found {
                     remove(state, reference);
+                }
+            }
+            Record::Internal {
+                kind: RecordKind::QUEUES_KEPT,
+                payload,
+            } => {
+                for (topic, queue, next) in record::kept_queues(payload) {
+                    kept_queue(state, settings, topic, queue, next);
                 }
             }
             Record::Internal { kind, payload } => {
@@ -98,7 +112,7 @@ pub(super) fn proven<D: Disk>(
 }
 
 fn message<D: Disk>(state: &mut State<D>, settings: &Settings, head: &MessageHead<'_>, unit: Unit) {
-    let mut reference = state.queues.find_or_create(head.topic, head.queue_id);
+    let mut reference = queue_from(state, head.topic, head.queue_id, head.queue_offset.0);
     let next = state.queues.get(reference).expect("just found").next;
     if head.queue_offset.0 < next {
         // The record of the queue's deletion lies in a damaged part.
@@ -111,6 +125,33 @@ fn message<D: Disk>(state: &mut State<D>, settings: &Settings, head: &MessageHea
         state.report.lost_messages += 1;
     }
     push(state, settings, reference, unit);
+}
+
+/// A queue had come so far, at least, when the log told it again.
+fn kept_queue<D: Disk>(
+    state: &mut State<D>,
+    settings: &Settings,
+    topic: &str,
+    queue: QueueId,
+    next: i64,
+) {
+    let reference = queue_from(state, topic, queue, next);
+    while state.queues.get(reference).expect("just found").next < next {
+        push(state, settings, reference, Unit::LOST);
+        state.report.lost_messages += 1;
+    }
+}
+
+/// A queue that is known, or one that begins: at 0, or at `offset` when what came before may have
+/// gone with the oldest segments and no checkpoint tells of it.
+fn queue_from<D: Disk>(state: &mut State<D>, topic: &str, queue: QueueId, offset: i64) -> QueueRef {
+    let reference = state.queues.find_or_create(topic, queue);
+    let blank = state.checkpoint_sequence == 0 && state.segments.start() > 0;
+    let entry = state.queues.get_mut(reference).expect("just found");
+    if blank && entry.next == 0 {
+        (entry.min, entry.next) = (offset, offset);
+    }
+    reference
 }
 
 fn push<D: Disk>(state: &mut State<D>, settings: &Settings, reference: QueueRef, unit: Unit) {

@@ -20,11 +20,13 @@ use crate::consume_queue::pages::Pages;
 use crate::error::OpenError;
 use crate::layout::ShardPaths;
 use crate::record::RecordKind;
+use crate::retention::Spare;
 use crate::segment::Segments;
 use crate::settings::Settings;
 use base::LogPosition;
 use rt::Disk;
 use scan::Scanner;
+use std::collections::VecDeque;
 use std::io;
 
 /// Where recovery began to scan.
@@ -106,6 +108,12 @@ pub(crate) struct State<D: Disk> {
     pub(crate) queues: QueueTable,
     pub(crate) pages: Pages,
     pub(crate) records: Vec<(RecordKind, Vec<u8>)>,
+    /// What the checkpoint tells of retention.
+    pub(crate) retention: Option<Vec<u8>>,
+    /// Positions of the checkpoints that can be read; 0 for one that cannot.
+    pub(crate) slots: [u64; 2],
+    /// Segments that are no longer part of the log.
+    pub(crate) spares: VecDeque<Spare>,
     pub(crate) report: RecoveryReport,
 }
 
@@ -117,7 +125,7 @@ pub(crate) async fn recover<D: Disk>(
     page_files: &PageFiles<D>,
     fresh_secret: u32,
 ) -> Result<State<D>, OpenError> {
-    let (checkpoint, start) = load_checkpoint(disk, settings, paths).await?;
+    let (checkpoint, start, slots) = load_checkpoint(disk, settings, paths).await?;
     let head = checkpoint.as_ref().map(|checkpoint| checkpoint.head);
     let opened = open_segments::open(disk, settings, paths, head.as_ref()).await?;
     let start = match start {
@@ -128,7 +136,7 @@ pub(crate) async fn recover<D: Disk>(
     };
     let first = opened.segments.start();
     let mut state = State {
-        end: head.map_or(first, |head| head.position),
+        end: head.map_or(first, |head| head.position.max(first)),
         secret: opened.secret.unwrap_or(fresh_secret),
         next_generation: opened.next_generation,
         checkpoint_sequence: head.map_or(0, |head| head.sequence + 1),
@@ -136,6 +144,9 @@ pub(crate) async fn recover<D: Disk>(
         queues: QueueTable::default(),
         pages: Pages::new(&[], settings.index_cache_bytes),
         records: Vec::new(),
+        retention: None,
+        slots,
+        spares: opened.spares,
         report: empty_report(start),
         segments: opened.segments,
     };
@@ -188,9 +199,10 @@ async fn load_checkpoint<D: Disk>(
     disk: &D,
     settings: &Settings,
     paths: &ShardPaths,
-) -> Result<(Option<Checkpoint>, ScanStart), OpenError> {
+) -> Result<(Option<Checkpoint>, ScanStart, [u64; 2]), OpenError> {
     let mut found = Vec::new();
     let mut damaged = false;
+    let mut slots = [0; 2];
     for slot in 0..2 {
         let path = paths.checkpoint(slot);
         match disk.read_small(&path, CHECKPOINT_LEN_MAX).await {
@@ -200,6 +212,8 @@ async fn load_checkpoint<D: Disk>(
                     tracing::error!(path = %path.display(), "damaged checkpoint, not used");
                     damaged = true;
                 }
+                let position = checkpoint.as_ref().map_or(0, |c| c.head.position);
+                slots[usize::from(slot)] = position;
                 found.extend(checkpoint);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -215,7 +229,7 @@ async fn load_checkpoint<D: Disk>(
         (Some(_), true) => ScanStart::OlderCheckpoint,
         (None, damaged) => ScanStart::WholeLog { damaged },
     };
-    Ok((newest, start))
+    Ok((newest, start, slots))
 }
 
 /// Reads blocks from `state.end` on, finds the end of the log and erases what is beyond.
@@ -267,7 +281,14 @@ async fn replay<D: Disk>(
         state.report.records_end = end;
     }
     let from = state.report.scanned_from.0;
-    state.report.erased_bytes =
-        erase::beyond(disk, &mut state.segments, from, state.end, settings).await?;
+    state.report.erased_bytes = erase::beyond(
+        disk,
+        &mut state.segments,
+        state.secret,
+        from,
+        state.end,
+        settings,
+    )
+    .await?;
     Ok(())
 }

@@ -7,11 +7,13 @@
 use crate::block::{BlockHeader, HEADER_LEN, Identity, u32_at};
 use crate::checkpoint::CheckpointHead;
 use crate::error::OpenError;
-use crate::layout::{ShardPaths, segment_start};
+use crate::layout::{ShardPaths, segment_start, spare_start};
+use crate::retention::Spare;
 use crate::segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader, Segments};
 use crate::settings::Settings;
 use base::LogPosition;
 use rt::{Disk, File, OpenMode};
+use std::collections::VecDeque;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -19,6 +21,7 @@ pub(super) struct Opened<F> {
     pub(super) segments: Segments<F>,
     pub(super) secret: Option<u32>,
     pub(super) next_generation: u32,
+    pub(super) spares: VecDeque<Spare>,
 }
 
 struct Candidate<F> {
@@ -95,7 +98,21 @@ pub(super) async fn open<D: Disk>(
         segments,
         secret,
         next_generation,
+        spares: spares(disk, paths).await?,
     })
+}
+
+/// Segments that left the log before.
+async fn spares<D: Disk>(disk: &D, paths: &ShardPaths) -> Result<VecDeque<Spare>, OpenError> {
+    let dir = &paths.commit_log;
+    let names = disk.list(dir).await;
+    let names = names.map_err(|source| OpenError::io("list", dir, source))?;
+    let spare = |entry: &rt::DirEntry| {
+        let start = spare_start(&entry.name)?;
+        let len = entry.len;
+        Some(Spare { start, len })
+    };
+    Ok(names.iter().filter_map(spare).collect())
 }
 
 async fn read_headers<D: Disk>(

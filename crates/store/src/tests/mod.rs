@@ -7,6 +7,7 @@ mod flips;
 mod keys;
 mod life;
 mod reads;
+mod retention;
 mod ring;
 mod scrub;
 mod space;

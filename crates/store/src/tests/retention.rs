@@ -1,0 +1,317 @@
+//! Old segments go, and become new ones.
+
+use crate::testing::{append_waiting, body, open, read_numbers, settings, world};
+use crate::{FlushMode, GetStatus, ReadLimits, RecordKind, Retention, Settings};
+use base::{QueueId, QueueOffset};
+use sim::{Crash, Host, World};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// Segments go `hours` after they were left, at any hour.
+fn keeping(hours: u64) -> Settings {
+    Settings {
+        retention: Retention {
+            reserved_ms: (hours * HOUR_MS) as i64,
+            delete_hours: (1 << 24) - 1,
+            delete_interval_ms: 1,
+            check_interval_ms: 30_000,
+            ..Retention::default()
+        },
+        ..settings(FlushMode::Sync)
+    }
+}
+
+fn pass(world: &World, hours: u64) {
+    for _ in 0..hours {
+        world.run_for(Duration::from_millis(HOUR_MS));
+    }
+}
+
+/// Appends messages of some kilobytes with these numbers, durably.
+fn fill(
+    host: &Host,
+    store: &crate::testing::Store,
+    topic: &'static str,
+    numbers: std::ops::Range<u64>,
+) {
+    let store = store.clone();
+    host.block_on(0, |_| async move {
+        let mut end = base::LogPosition(0);
+        for number in numbers {
+            end = append_waiting(&store, topic, &body(number, 3_000))
+                .await
+                .end;
+        }
+        store.wait_acknowledged(end).await.unwrap();
+    });
+}
+
+fn names(host: &Host) -> Vec<String> {
+    host.block_on(0, |sim| async move {
+        use rt::{Disk, Rt};
+        let dir = std::path::Path::new("/store/shard-000/commitlog");
+        let list = sim.disk().list(dir).await.unwrap();
+        list.into_iter().map(|entry| entry.name).collect()
+    })
+}
+
+fn numbers(host: &Host, store: &crate::testing::Store, topic: &'static str) -> (i64, Vec<u64>) {
+    let queue = store.queue(topic, QueueId(0)).expect("it is known");
+    let min = store.min_offset(queue).0;
+    let store = store.clone();
+    let read = host.block_on(0, |_| async move { read_numbers(&store, topic, min).await });
+    (min, read)
+}
+
+#[test]
+fn segments_go_when_their_time_is_up_and_become_new_ones() {
+    let (world, host) = world(1);
+    let (store, _) = open(&host, keeping(72));
+    fill(&host, &store, "T", 0..100);
+    pass(&world, 71);
+    assert_eq!(store.stats().segments_removed, 0);
+    fill(&host, &store, "T", 100..200);
+    pass(&world, 2);
+    let stats = store.stats();
+    assert!(stats.segments_removed >= 3, "{stats:?}");
+    let (min, read) = numbers(&host, &store, "T");
+    assert!(min > 60 && min <= 100, "{min}");
+    assert_eq!(read, (min as u64..200).collect::<Vec<_>>());
+    // The log goes on in the old files; the directory does not grow.
+    let before = names(&host).len();
+    for round in 2..12 {
+        fill(&host, &store, "T", round * 100..round * 100 + 100);
+        pass(&world, 80);
+    }
+    let stats = store.stats();
+    assert!(stats.segments_recycled > 10, "{stats:?}");
+    assert!(names(&host).len() <= before + 2, "{:?}", names(&host));
+    let (min, read) = numbers(&host, &store, "T");
+    assert_eq!(read, (min as u64..1_200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_queue_whose_messages_are_gone_goes_on_at_its_next_offset() {
+    let (world, host) = world(2);
+    let (store, _) = open(&host, keeping(1));
+    fill(&host, &store, "Old", 0..30);
+    fill(&host, &store, "New", 0..60);
+    pass(&world, 2);
+    fill(&host, &store, "New", 60..90);
+    pass(&world, 2);
+    let old = store.queue("Old", QueueId(0)).unwrap();
+    assert_eq!(store.min_offset(old), QueueOffset(30));
+    assert_eq!(store.max_offset(old), QueueOffset(30));
+    fill(&host, &store, "Old", 30..31);
+    assert_eq!(numbers(&host, &store, "Old"), (30, vec![30]));
+}
+
+#[test]
+fn an_offset_below_the_first_is_too_small_and_told_where_to_go() {
+    let (world, host) = world(3);
+    let (store, _) = open(&host, keeping(1));
+    fill(&host, &store, "T", 0..100);
+    pass(&world, 3);
+    let queue = store.queue("T", QueueId(0)).unwrap();
+    let min = store.min_offset(queue);
+    assert!(min.0 > 0);
+    let limits = ReadLimits {
+        count_max: 5,
+        bytes_max: 1 << 20,
+        scan_max: 100,
+    };
+    let result = host.block_on(0, move |_| async move {
+        let mut out = Vec::new();
+        store
+            .read(queue, QueueOffset(3), limits, &mut |_| true, &mut out)
+            .await
+            .unwrap()
+    });
+    assert_eq!(result.status, GetStatus::OffsetTooSmall);
+    assert_eq!((result.next_offset, result.min), (min, min));
+}
+
+#[test]
+fn a_wall_clock_that_jumps_a_year_ahead_takes_nothing_away() {
+    let (world, host) = world(4);
+    let (store, _) = open(&host, keeping(72));
+    fill(&host, &store, "T", 0..100);
+    pass(&world, 1);
+    host.jump_wall_clock(365 * 24 * HOUR_MS as i64);
+    pass(&world, 30);
+    assert_eq!(store.stats().segments_removed, 0);
+    // Nor does a start afterwards.
+    let closing = store.clone();
+    host.block_on(0, |_| async move { closing.close().await.unwrap() });
+    drop(store);
+    host.crash(Crash::Power);
+    let (store, _) = open(&host, keeping(72));
+    fill(&host, &store, "T", 100..101);
+    pass(&world, 1);
+    assert_eq!(store.stats().segments_removed, 0);
+    pass(&world, 80);
+    assert!(store.stats().segments_removed > 0);
+}
+
+#[test]
+fn time_that_passes_while_the_store_is_closed_counts_later() {
+    let (world, host) = world(5);
+    let (store, _) = open(&host, keeping(10));
+    fill(&host, &store, "T", 0..100);
+    let closing = store.clone();
+    host.block_on(0, |_| async move { closing.close().await.unwrap() });
+    drop(store);
+    host.crash(Crash::Power);
+    pass(&world, 100);
+    let (store, _) = open(&host, keeping(10));
+    pass(&world, 3);
+    assert_eq!(store.stats().segments_removed, 0);
+    pass(&world, 4);
+    assert!(store.stats().segments_removed > 0);
+}
+
+#[test]
+fn nothing_goes_outside_the_hour_and_expired_segments_go_when_asked_for() {
+    let (world, host) = world(6);
+    let mut settings = keeping(1);
+    settings.retention.delete_hours = 0;
+    let (store, _) = open(&host, settings);
+    fill(&host, &store, "T", 0..100);
+    pass(&world, 5);
+    assert_eq!(store.stats().segments_removed, 0);
+    store.delete_expired_now();
+    world.run_for(Duration::from_mins(1));
+    assert!(store.stats().segments_removed >= 3);
+    let (min, read) = numbers(&host, &store, "T");
+    assert_eq!(read, (min as u64..100).collect::<Vec<_>>());
+}
+
+#[test]
+fn too_large_a_log_loses_its_oldest_segments_whatever_their_age() {
+    let (world, host) = world(7);
+    let mut settings = keeping(72);
+    settings.retention.store_bytes_max = 200 << 10;
+    let (store, _) = open(&host, settings);
+    for round in 0..20 {
+        fill(&host, &store, "T", round * 20..round * 20 + 20);
+        world.run_for(Duration::from_mins(1));
+    }
+    let stats = store.stats();
+    assert!(stats.appended - stats.start <= 264 << 10, "{stats:?}");
+    let (min, read) = numbers(&host, &store, "T");
+    assert_eq!(read, (min as u64..400).collect::<Vec<_>>());
+}
+
+#[test]
+fn followers_are_told_where_the_log_starts() {
+    let (world, host) = world(8);
+    let (store, _) = open(&host, keeping(1));
+    let told: Rc<RefCell<Vec<u64>>> = Rc::default();
+    let follower = Rc::clone(&told);
+    store.follow_start(Box::new(move |start| follower.borrow_mut().push(start.0)));
+    fill(&host, &store, "T", 0..100);
+    pass(&world, 3);
+    let told = told.borrow();
+    assert!(told.len() > 3 && told.is_sorted(), "{told:?}");
+    assert_eq!(told.last(), Some(&store.stats().start));
+}
+
+/// Metadata and offsets after both checkpoints were lost.
+fn without_checkpoints(world: &World, host: &Host) {
+    let (store, _) = open(host, keeping(1));
+    store.append_record(RecordKind(5), b"topic").unwrap();
+    fill(host, &store, "Old", 0..30);
+    fill(host, &store, "T", 0..100);
+    pass(world, 3);
+    fill(host, &store, "T", 100..130);
+    assert!(store.stats().segments_removed > 1);
+    let closing = store.clone();
+    host.block_on(0, |_| async move { closing.close().await.unwrap() });
+    let (min, _) = numbers(host, &store, "T");
+    drop(store);
+    host.crash(Crash::Power);
+    for slot in 0..2 {
+        let path = format!("/store/shard-000/checkpoint-{slot}");
+        assert!(host.rot(std::path::Path::new(&path), 20, 0xff));
+    }
+    let (store, recovered) = open(host, keeping(1));
+    assert!(
+        recovered
+            .records
+            .contains(&(RecordKind(5), b"topic".to_vec())),
+        "{:?}",
+        recovered.records
+    );
+    let old = store.queue("Old", QueueId(0)).expect("the log tells of it");
+    assert_eq!(store.min_offset(old), QueueOffset(30));
+    assert_eq!(store.max_offset(old), QueueOffset(30));
+    let (first, read) = numbers(host, &store, "T");
+    assert_eq!(first, min);
+    assert_eq!(read, (first as u64..130).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_a_checkpoint_the_log_still_tells_metadata_and_offsets() {
+    let (world, host) = world(9);
+    without_checkpoints(&world, &host);
+}
+
+#[test]
+fn a_crash_at_any_step_of_removing_and_recycling_loses_nothing_that_stays() {
+    let mut removed = std::collections::BTreeMap::<u64, u32>::new();
+    for polls in (1..1_200).step_by(7) {
+        let (world, host) = world(polls);
+        let (store, _) = open(&host, keeping(1));
+        fill(&host, &store, "T", 0..150);
+        world.run_for(Duration::from_secs(3_590));
+        let seen = store.min_offset(store.queue("T", QueueId(0)).unwrap());
+        let crash = if polls % 2 == 0 {
+            Crash::Power
+        } else {
+            Crash::Kill
+        };
+        host.crash_after(polls, crash);
+        let lived = host.try_block_on(0, {
+            let store = store.clone();
+            move |sim| async move {
+                use rt::Rt;
+                let mut end = base::LogPosition(0);
+                for number in 150..260 {
+                    end = append_waiting(&store, "T", &body(number, 3_000)).await.end;
+                    sim.sleep(Duration::from_secs(1)).await;
+                }
+                store.wait_acknowledged(end).await.unwrap();
+            }
+        });
+        *removed.entry(store.stats().segments_removed).or_default() += 1;
+        let kept = store.acknowledged().0;
+        let shown = store.min_offset(store.queue("T", QueueId(0)).unwrap());
+        host.spare();
+        drop(store);
+        if lived.is_ok() {
+            host.crash(crash);
+        }
+        let (store, recovered) = open(&host, keeping(1));
+        assert!(recovered.report.quarantined.is_empty(), "{polls}");
+        assert!(recovered.report.end.0 >= kept, "{polls}");
+        let (min, read) = numbers(&host, &store, "T");
+        assert!(QueueOffset(min) >= shown && shown >= seen, "{polls}: {min}");
+        assert!(read.len() > 10, "{polls}");
+        let expected = min as u64..min as u64 + read.len() as u64;
+        assert_eq!(read, expected.collect::<Vec<_>>(), "{polls}");
+        // It goes on.
+        let next = min as u64 + read.len() as u64;
+        fill(&host, &store, "T", next..next + 60);
+        pass(&world, 2);
+        let (min, read) = numbers(&host, &store, "T");
+        let expected = min as u64..next + 60;
+        assert_eq!(read, expected.collect::<Vec<_>>(), "{polls}");
+    }
+    assert!(
+        removed.len() > 3,
+        "crashes before, between and after: {removed:?}"
+    );
+}
