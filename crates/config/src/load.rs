@@ -266,6 +266,30 @@ impl Loaded {
             "registerNameServerPeriod",
             &mut adjusted,
         );
+        // Java MessageStoreConfig.getDiskMaxUsedSpaceRatio and CleanCommitLogService.
+        let store = &mut self.store;
+        for (value, least, greatest, key) in [
+            (
+                &mut store.disk_max_used_space_ratio,
+                10,
+                95,
+                "diskMaxUsedSpaceRatio",
+            ),
+            (
+                &mut store.disk_space_clean_forcibly_ratio,
+                30,
+                85,
+                "diskSpaceCleanForciblyRatio",
+            ),
+            (
+                &mut store.disk_space_warning_level_ratio,
+                35,
+                90,
+                "diskSpaceWarningLevelRatio",
+            ),
+        ] {
+            clamp(value, least, greatest, key, &mut adjusted);
+        }
         for (key, value) in adjusted {
             let given = properties.iter().rev().find(|property| property.key == key);
             let line = given.map_or(Line::CommandLine, |property| property.line);
@@ -446,9 +470,9 @@ mod tests {
         assert!(loaded.is_given("listenPort") && loaded.is_given("brokerName"));
         assert!(!loaded.is_given("namesrvAddr"));
         let notices: Vec<String> = loaded.warnings.iter().map(Notice::to_string).collect();
-        assert_eq!(notices.len(), 2, "{notices:?}");
-        assert!(notices[0].starts_with("line 4: deleteWhen has no effect: "));
-        assert!(!loaded.warnings[0].is_warning());
+        assert_eq!(notices, Vec::<String>::new());
+        assert_eq!(loaded.store.file_reserved_time_hours, 48);
+        assert_eq!(loaded.store.delete_when.bits(), 1 << 4);
     }
 
     #[test]
@@ -538,7 +562,7 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         };
         check("listenPort", "1", "at a start only");
-        check("fileReservedTime", "1", "retention");
+        check("fileReservedTime", "1", "at a start only");
         check("brokerRole", "SLAVE", "replication");
         check("listenProt", "1", "did you mean \"listenPort\"");
         for spec in File::Broker.specs() {

@@ -207,6 +207,41 @@ impl Value for DelayLevels {
     }
 }
 
+/// Hours of the day, separated by `;`: `deleteWhen`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hours(u32);
+
+impl Hours {
+    /// Bit n is set for the hour from n to n + 1.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Hours {
+    fn default() -> Self {
+        Self(1 << 4)
+    }
+}
+
+impl Value for Hours {
+    const KIND: &'static str = "a list of hours such as 04;16";
+    fn read(text: &str) -> Option<Self> {
+        let mut bits = 0;
+        // Java's String.split gives no empty part behind the last separator.
+        for part in text.trim_end_matches(';').split(';') {
+            let hour: u32 = part.trim().parse().ok()?;
+            bits |= (hour < 24).then_some(1 << hour)?;
+        }
+        Some(Self(bits))
+    }
+    fn show(&self) -> String {
+        let hours = (0..24).filter(|hour| self.0 & (1 << hour) != 0);
+        let shown: Vec<String> = hours.map(|hour| format!("{hour:02}")).collect();
+        shown.join(";")
+    }
+}
+
 /// CPUs by number, ascending and without repetition: `0-3,8`. Empty: every allowed one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CpuList(Vec<usize>);
@@ -342,6 +377,13 @@ mod tests {
         check::<DelayLevels>("5秒", None);
         check::<DelayLevels>("99999999999999999999s 1s", None);
         assert_eq!(DelayLevels::default().delays_ms()[17], 7_200_000);
+        check::<Hours>("04", Some("04"));
+        check::<Hours>("4;16; 23;", Some("04;16;23"));
+        check::<Hours>("", None);
+        check::<Hours>("24", None);
+        check::<Hours>("-1", None);
+        check::<Hours>("4,5", None);
+        assert_eq!(Hours::default().bits(), 16);
         check::<CpuList>("0-2, 8,1", Some("0,1,2,8"));
         check::<CpuList>("", Some(""));
         check::<CpuList>("3-1", None);

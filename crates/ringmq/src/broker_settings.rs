@@ -6,6 +6,7 @@
 use crate::address::{self, Advertised};
 use crate::failure::{Failure, Outcome};
 use broker::{AdminAccess, BrokerSettings, NetLimits};
+use chrono::Timelike;
 use config::{FlushDiskType, Loaded};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -129,6 +130,33 @@ fn apply_store(loaded: &Loaded, settings: &mut store::Settings) {
     settings.scrub_bytes_per_second = keys.scrub_bytes_per_second;
     settings.stall_limit_ms = keys.os_page_cache_busy_time_out_ms;
     settings.async_flush_interval_ms = keys.flush_interval_commit_log_ms;
+    settings.retention = retention(keys);
+}
+
+fn retention(keys: &config::StoreConfig) -> store::Retention {
+    store::Retention {
+        reserved_ms: i64::from(keys.file_reserved_time_hours) * 3_600_000,
+        delete_hours: keys.delete_when.bits(),
+        hour_of_day: local_hour,
+        max_used_percent: keys.disk_max_used_space_ratio,
+        force_percent: keys.disk_space_clean_forcibly_ratio,
+        warning_percent: keys.disk_space_warning_level_ratio,
+        forces: keys.clean_file_forcibly_enable,
+        free_bytes_min: keys.min_free_bytes,
+        store_bytes_max: match keys.max_store_bytes {
+            0 => u64::MAX,
+            bytes => bytes,
+        },
+        delete_interval_ms: keys.delete_commit_log_files_interval_ms,
+        batch_max: keys.delete_file_batch_max,
+        ..store::Retention::default()
+    }
+}
+
+/// The hour of the day where the broker stands, as Java's calendar tells it.
+fn local_hour(now_ms: i64) -> u32 {
+    let time = chrono::DateTime::from_timestamp_millis(now_ms);
+    time.map_or(0, |time| time.with_timezone(&chrono::Local).hour())
 }
 
 /// What the shards are run with.
@@ -172,6 +200,7 @@ mod tests {
         check("", |settings| {
             let mut expected = BrokerSettings::new("data".into(), 2, ip);
             expected.properties.clone_from(&settings.properties);
+            expected.store.retention.hour_of_day = local_hour;
             assert_eq!(format!("{settings:?}"), format!("{expected:?}"));
             let shown = ("brokerIP1", "127.0.0.1".to_owned());
             assert!(settings.properties.contains(&shown));
@@ -197,6 +226,16 @@ mod tests {
                 assert_eq!(settings.store.flush, store::FlushMode::Sync);
                 assert_eq!(settings.body_len_max, 65_536);
                 assert_eq!(settings.delay_levels_ms, [1_000, 2_000]);
+            },
+        );
+        check(
+            "fileReservedTime=1\ndeleteWhen=00;23\ndiskMaxUsedSpaceRatio=99\nmaxStoreBytes=5",
+            |settings| {
+                let retention = &settings.store.retention;
+                assert_eq!(retention.reserved_ms, 3_600_000);
+                assert_eq!(retention.delete_hours, 1 | 1 << 23);
+                assert_eq!(retention.max_used_percent, 95);
+                assert_eq!(retention.store_bytes_max, 5);
             },
         );
     }

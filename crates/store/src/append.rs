@@ -100,6 +100,29 @@ impl<R: Rt> Inner<R> {
         })
     }
 
+    /// Whether messages of these lengths would all be appended, one after the other, if nothing
+    /// else came between; else why not.
+    pub(crate) fn check_room(&self, lens: &[usize]) -> Result<(), AppendError> {
+        let log = self.log.borrow();
+        let total: usize = lens.iter().map(|len| TAG_LEN + len).sum();
+        let ring = log.ring.as_ref().map_or(u64::MAX, TailRing::capacity);
+        let max = ring.min(2 * self.settings.unflushed_bytes_max as u64) as usize;
+        if total > max {
+            return Err(AppendError::TooLong { len: total, max });
+        }
+        let longest = lens.iter().max().map_or(0, |len| TAG_LEN + len);
+        let refused = match self.refusal(&log, longest, total, true) {
+            Some(refusal) => Err(refusal),
+            None => log
+                .has_room_for(lens.iter().map(|len| TAG_LEN + len), self.reserve(true))
+                .map_err(|no_place| self.no_place(&log, no_place)),
+        };
+        if refused.is_err() {
+            add(&self.counters.refused, 1);
+        }
+        refused
+    }
+
     /// Appends an internal record. Gives its end.
     pub(crate) fn append_internal(
         &self,
@@ -159,16 +182,12 @@ impl<R: Rt> Inner<R> {
         is_message: bool,
         now_ms: i64,
     ) -> Result<Place, AppendError> {
-        let refused = self.refusal(log, len, is_message).map_or_else(
-            || {
-                // Internal records may use the last of a full disk: deleting needs them.
-                let keep = is_message && self.no_space.borrow().is_some();
-                let reserve = if keep { self.reserve_bytes() } else { 0 };
-                log.place(len, reserve, now_ms)
-                    .map_err(|why| self.no_place(log, why))
-            },
-            Err,
-        );
+        let refused = match self.refusal(log, len, len, is_message) {
+            Some(refusal) => Err(refusal),
+            None => log
+                .place(len, self.reserve(is_message), now_ms)
+                .map_err(|no_place| self.no_place(log, no_place)),
+        };
         if refused.is_err() {
             add(&self.counters.refused, 1);
         }
@@ -195,11 +214,12 @@ impl<R: Rt> Inner<R> {
         }
     }
 
-    /// Why nothing at all is taken now.
+    /// Why nothing at all is taken now: a record of `len` bytes, of `total` bytes to come.
     fn refusal(
         &self,
         log: &crate::commit_log::CommitLog<R::Disk>,
         len: usize,
+        total: usize,
         is_message: bool,
     ) -> Option<AppendError> {
         if let Some(reason) = self.fenced.borrow().as_ref() {
@@ -220,7 +240,7 @@ impl<R: Rt> Inner<R> {
         }
         let waiting = self.waiting_bytes(log);
         let waiting_max = 2 * self.settings.unflushed_bytes_max as u64;
-        (waiting + len as u64 > waiting_max).then(|| self.busy(waiting, waiting_max))
+        (waiting + total as u64 > waiting_max).then(|| self.busy(waiting, waiting_max))
     }
 
     /// Too much waits for the disk, which is slow or stands still.
@@ -236,8 +256,11 @@ impl<R: Rt> Inner<R> {
         AppendError::Busy { unwritten, max }
     }
 
-    /// What is kept of a full disk for internal records, in bytes.
-    fn reserve_bytes(&self) -> u64 {
+    /// What is kept of a full disk for internal records, in bytes: deleting needs them.
+    fn reserve(&self, is_message: bool) -> u64 {
+        if !is_message || self.no_space.borrow().is_none() {
+            return 0;
+        }
         (self.settings.zero_ahead_bytes / 8).min(8 << 20)
     }
 

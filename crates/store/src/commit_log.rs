@@ -35,6 +35,14 @@ pub(crate) struct SealedBlock<B> {
     pub(crate) buf: Rc<B>,
 }
 
+/// What decides where a record goes.
+#[derive(Debug, Clone, Copy)]
+struct OpenShape {
+    position: u64,
+    used: usize,
+    capacity: usize,
+}
+
 struct InFlight {
     end: u64,
     done: bool,
@@ -178,21 +186,88 @@ impl<D: Disk> CommitLog<D> {
         now_ms: i64,
     ) -> Result<Place, NoPlace> {
         let limit = self.segments.frontier().saturating_sub(reserve);
-        if let Some(open) = &self.open {
+        let present = self.open_shape();
+        let shape = self.shape_for(present, len, limit)?;
+        if present.is_none_or(|present| present.position != shape.position) {
+            let ring = self.ring.as_ref();
+            if ring.is_some_and(|ring| !ring.has_room(shape.capacity)) {
+                return Err(NoPlace::RingFull);
+            }
+            self.open_block(shape, now_ms);
+        }
+        Ok(Self::place_in(self.open.as_ref().expect("there is one")))
+    }
+
+    /// Whether records of these lengths, with their tag words, would all find room, one after the
+    /// other.
+    pub(crate) fn has_room_for(
+        &self,
+        lens: impl IntoIterator<Item = usize>,
+        reserve: u64,
+    ) -> Result<(), NoPlace> {
+        let limit = self.segments.frontier().saturating_sub(reserve);
+        let mut shape = self.open_shape();
+        let mut fresh = Vec::new();
+        for len in lens {
+            let next = self.shape_for(shape, len, limit)?;
+            if shape.is_none_or(|shape| shape.position != next.position) {
+                fresh.push(next.capacity);
+            }
+            shape = Some(OpenShape {
+                used: next.used + len,
+                ..next
+            });
+        }
+        let ring = self.ring.as_ref();
+        if ring.is_some_and(|ring| !ring.has_room_for(&fresh)) {
+            return Err(NoPlace::RingFull);
+        }
+        Ok(())
+    }
+
+    fn open_shape(&self) -> Option<OpenShape> {
+        self.open.as_ref().map(|open| OpenShape {
+            position: open.position,
+            used: open.used,
+            capacity: open.buf.as_bytes().len(),
+        })
+    }
+
+    /// The block that takes a record of `len` bytes, without the record: `open` or a new one.
+    fn shape_for(
+        &self,
+        open: Option<OpenShape>,
+        len: usize,
+        limit: u64,
+    ) -> Result<OpenShape, NoPlace> {
+        if let Some(open) = open {
             let end = open.used + len;
             // A block that is longer than a full one holds one record only: a search for the
             // block of a position looks back by one full block.
-            let takes_more = open.buf.as_bytes().len() <= self.block_bytes;
-            if takes_more && end <= open.buf.as_bytes().len() {
-                let len = self.block_len(end, open.buf.as_bytes().len());
-                let padded = open.position + len as u64;
+            let takes_more = open.capacity <= self.block_bytes;
+            if takes_more && end <= open.capacity {
+                let padded = open.position + self.block_len(end, open.capacity) as u64;
                 if padded > limit {
                     return Err(NoPlace::AboveFrontier { end: padded });
                 }
-                return Ok(Self::place_in(open));
+                return Ok(open);
             }
         }
-        self.open_for(len, limit, now_ms)
+        let need = (HEADER_LEN + len).next_multiple_of(self.align) as u64;
+        let after_open = open.map_or(self.sealed, |open| {
+            open.position + self.block_len(open.used, open.capacity) as u64
+        });
+        let (position, room) = self.next_block(after_open, need);
+        let capacity = (self.block_bytes as u64).max(need).min(room) as usize;
+        let end = position + self.block_len(HEADER_LEN + len, capacity) as u64;
+        if end > limit {
+            return Err(NoPlace::AboveFrontier { end });
+        }
+        Ok(OpenShape {
+            position,
+            used: HEADER_LEN,
+            capacity,
+        })
     }
 
     fn place_in(open: &OpenBlock<D::Buf>) -> Place {
@@ -203,25 +278,13 @@ impl<D: Disk> CommitLog<D> {
         }
     }
 
-    /// Opens a block that holds a record of `len` bytes.
-    fn open_for(&mut self, len: usize, limit: u64, now_ms: i64) -> Result<Place, NoPlace> {
-        let need = (HEADER_LEN + len).next_multiple_of(self.align) as u64;
-        let after_open = match &self.open {
-            Some(open) => {
-                open.position + self.block_len(open.used, open.buf.as_bytes().len()) as u64
-            }
-            None => self.sealed,
-        };
-        let (position, room) = self.next_block(after_open, need);
-        let capacity = (self.block_bytes as u64).max(need).min(room) as usize;
-        let end = position + self.block_len(HEADER_LEN + len, capacity) as u64;
-        if end > limit {
-            return Err(NoPlace::AboveFrontier { end });
-        }
-        let ring = self.ring.as_ref();
-        if ring.is_some_and(|ring| !ring.has_room(capacity)) {
-            return Err(NoPlace::RingFull);
-        }
+    /// Opens a block, sealing the present one.
+    fn open_block(&mut self, shape: OpenShape, now_ms: i64) {
+        let OpenShape {
+            position,
+            used,
+            capacity,
+        } = shape;
         self.seal(now_ms);
         let previous_end = self.sealed;
         if position > self.sealed {
@@ -247,11 +310,10 @@ impl<D: Disk> CommitLog<D> {
         self.open = Some(OpenBlock {
             position,
             buf,
-            used: HEADER_LEN,
+            used,
             records: 0,
             sum: crc32fast::Hasher::new(),
         });
-        Ok(Self::place_in(self.open.as_ref().expect("just opened")))
     }
 
     /// Length in the log of a block that holds `used` bytes in a buffer of `capacity`.

@@ -20,7 +20,7 @@ use crate::layout::{ShardPaths, prepare_root_of};
 use crate::read::{Accept, GetResult, ReadLimits, TailRead};
 use crate::record::RecordKind;
 use crate::recover::{Recovered, State, recover};
-use crate::retention::{self, Shortage, StoreClock, Times, retention_task};
+use crate::retention::{self, Shortage, StoreClock, Times, retention_task, space_task};
 use crate::scrub::scrub_task;
 use crate::search::Boundary;
 use crate::settings::{FlushMode, Settings};
@@ -193,6 +193,15 @@ impl<R: Rt> ShardStore<R> {
         encode: impl FnOnce(&mut [u8], MessagePlace),
     ) -> Result<AppendReceipt, AppendError> {
         self.0.append_message(queue, len, tags_code, encode)
+    }
+
+    /// Whether messages of these encoded lengths would all be appended now, one after the other;
+    /// for what has to be appended whole or not at all. It holds until the next await.
+    ///
+    /// # Errors
+    /// Why one of them would not be; counted as one refusal.
+    pub fn check_room(&self, lens: &[usize]) -> Result<(), AppendError> {
+        self.0.check_room(lens)
     }
 
     /// Appends a metadata record. Its effect must be visible in what the snapshot source gives as
@@ -666,6 +675,7 @@ impl<R: Rt> Inner<R> {
         self.start(Class::Housekeeping, zero_task(Rc::clone(self)));
         self.start(Class::Housekeeping, checkpoint_task(Rc::clone(self)));
         self.start(Class::Housekeeping, retention_task(Rc::clone(self)));
+        self.start(Class::Housekeeping, space_task(Rc::clone(self)));
         if self.keys.is_on() {
             self.start(Class::Housekeeping, follow_task(Rc::clone(self)));
             self.start(Class::Housekeeping, keep_task(Rc::clone(self)));

@@ -110,6 +110,19 @@ impl<M: SharedMap> TailRing<M> {
         capacity.div_ceil(self.slot_len) <= self.longest_free
     }
 
+    /// Whether blocks of these capacities could all be opened now, one after the other.
+    pub(crate) fn has_room_for(&self, capacities: &[usize]) -> bool {
+        let mut taken = self.taken.clone();
+        capacities.iter().all(|capacity| {
+            let slots = capacity.div_ceil(self.slot_len);
+            let first = free_run(&taken, slots);
+            if let Some(first) = first {
+                taken[first..first + slots].fill(true);
+            }
+            first.is_some()
+        })
+    }
+
     /// Most bytes that it can hold.
     pub(crate) fn capacity(&self) -> u64 {
         (self.taken.len() * self.slot_len) as u64
@@ -121,7 +134,7 @@ impl<M: SharedMap> TailRing<M> {
     /// When there is no room; ask [`Self::has_room`] first.
     pub(crate) fn open_block(&mut self, head: &SlotHead) {
         let slots = (head.capacity as usize).div_ceil(self.slot_len);
-        let first_slot = self.free_run(slots).expect("asked before");
+        let first_slot = free_run(&self.taken, slots).expect("asked before");
         self.taken[first_slot..first_slot + slots].fill(true);
         self.longest_free = longest_run(&self.taken);
         let before = self.held.back().map_or(0, |held| held.position);
@@ -160,20 +173,21 @@ impl<M: SharedMap> TailRing<M> {
         }
     }
 
-    fn free_run(&self, wanted: usize) -> Option<usize> {
-        let mut run = 0;
-        for (slot, taken) in self.taken.iter().enumerate() {
-            run = if *taken { 0 } else { run + 1 };
-            if run == wanted {
-                return Some(slot + 1 - wanted);
-            }
-        }
-        None
-    }
-
     fn slot_at(&self, slot: usize) -> usize {
         SLOTS_AT + slot * self.slot_len
     }
+}
+
+/// First of so many slots that follow each other and are free.
+fn free_run(taken: &[bool], wanted: usize) -> Option<usize> {
+    let mut run = 0;
+    for (slot, taken) in taken.iter().enumerate() {
+        run = if *taken { 0 } else { run + 1 };
+        if run == wanted {
+            return Some(slot + 1 - wanted);
+        }
+    }
+    None
 }
 
 fn longest_run(taken: &[bool]) -> usize {

@@ -46,6 +46,7 @@ routes! {
         GetAllProducerInfo      Local     Any    Task   NoFields                                      => crate::connections::all_producers;
         QueryTopicsByConsumer   Local     Any    Task   QueryTopicsByConsumerRequestHeader<'_>        => crate::consume_stats::topics_of_group;
         QuerySubscriptionByConsumer Local Any    Task   QuerySubscriptionByConsumerRequestHeader<'_>  => crate::connections::subscription;
+        DeleteExpiredCommitlog  Local     Admin  Task   NoFields                                      => crate::clean_up::log;
         GetTopicConfig          Local     Any    Task   GetTopicConfigRequestHeader<'_>               => crate::topic_admin::one;
         GetSubscriptiongroupConfig Local  Any    Task   GetSubscriptionGroupConfigRequestHeader<'_>   => crate::group_admin::one;
     }
@@ -112,7 +113,6 @@ routes! {
         SendReplyMessageV2: "request and reply is not supported yet";
         PushReplyMessageToClient: "it is sent to clients or brokers, not by them";
         AddWritePermOfBroker: "a name server serves it";
-        DeleteExpiredCommitlog: "old segments are not removed yet";
         UpdateAndGetGroupForbidden: "not supported yet";
         CheckRocksdbCqWriteProgress: "there is no RocksDB";
         ExportRocksdbConfigToJson: "there is no RocksDB";

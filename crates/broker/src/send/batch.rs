@@ -2,7 +2,8 @@
 //!
 //! Each inner message becomes a stored message of its own, with consecutive offsets; the outer
 //! header gives topic, queue, times and hosts, and its properties are not added (as 5.x does).
-//! Invariant: every message of the batch has been checked before the first is appended.
+//! Invariant: every message of the batch has been checked, and has its room, before the first is
+//! appended: a batch is stored whole or not at all.
 
 use super::held::Held;
 use super::properties::{self, Scanned};
@@ -44,9 +45,13 @@ fn append_all<R: Rt>(
     }
     let inner = split(message.body).collect::<Result<Vec<BatchMessage<'_>>, _>>();
     let inner = inner.map_err(|error| SendError::Batch(error.to_string()))?;
+    let mut lens = Vec::with_capacity(inner.len());
     for part in &inner {
-        with_fields(services, handle, message, queue_id, part, check)?;
+        lens.push(with_fields(
+            services, handle, message, queue_id, part, check,
+        )?);
     }
+    services.shard.store.check_room(&lens)?;
     let mut first: Option<AppendReceipt> = None;
     let mut end = base::LogPosition(0);
     let mut ids = String::new();
@@ -77,10 +82,11 @@ fn append_all<R: Rt>(
     }
 }
 
-fn check(fields: &MessageFields<'_>, scanned: &Scanned<'_>) -> Result<(), SendError> {
+/// Gives the length of the message as it will be stored.
+fn check(fields: &MessageFields<'_>, scanned: &Scanned<'_>) -> Result<usize, SendError> {
     validate::check_kind(scanned)?;
     validate::check_properties(fields)?;
-    Ok(())
+    Ok(fields.encoded_len())
 }
 
 /// Runs `act` on one inner message as it will be stored.

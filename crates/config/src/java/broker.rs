@@ -151,18 +151,10 @@ pub(super) const IGNORED: &[Group] = &[
     Group {
         why: why::RETENTION,
         names: &[
-            "cleanFileForciblyEnable",
             "cleanResourceInterval",
-            "deleteCommitLogFilesInterval",
             "deleteConsumeQueueFilesInterval",
-            "deleteFileBatchMax",
-            "deleteWhen",
             "destroyMapedFileIntervalForcibly",
-            "diskMaxUsedSpaceRatio",
-            "diskSpaceCleanForciblyRatio",
-            "diskSpaceWarningLevelRatio",
             "enableCleanExpiredOffset",
-            "fileReservedTime",
             "logicalDiskSpaceCleanForciblyThreshold",
             "maxBatchDeleteFilesNum",
             "redeleteHangedFileInterval",

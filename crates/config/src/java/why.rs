@@ -4,8 +4,7 @@
 
 pub(super) const PROGRAM: &str = "where the program lies does not matter to it";
 pub(super) const THREADS: &str = "shards serve requests on their own cores: there are no thread pools, queues between them, or waits in those";
-pub(super) const RETENTION: &str =
-    "old files are not deleted and the disk is not watched yet: ignored until retention lands";
+pub(super) const RETENTION: &str = "the disk is looked at every second, one file of the log goes at a time, and the queue index goes with its log";
 pub(super) const LAYOUT: &str =
     "everything lies in storePathRootDir, and no file is mapped to memory";
 pub(super) const FLUSH: &str = "a flush starts as soon as the one before it has ended";

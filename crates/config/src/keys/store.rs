@@ -4,7 +4,7 @@
 //! those of Java's `MessageStoreConfig` where it has the key.
 
 use crate::spec::config;
-use crate::value::{DelayLevels, FlushDiskType};
+use crate::value::{DelayLevels, FlushDiskType, Hours};
 
 config! {
     /// Keys of the store.
@@ -38,6 +38,32 @@ config! {
         "maxTransferBytesOnMessageInMemory" [Restart important] max_transfer_bytes_on_message_in_memory: usize = 262_144, in 1..=16_000_000;
         /// Most messages that a pull takes, from memory as from the disk.
         "maxTransferCountOnMessageInMemory" [Restart important] max_transfer_count_on_message_in_memory: usize = 32, in 1..=65_536;
+        /// How long messages are kept at least while there is space, in hours. A file of the log goes
+        /// when its last message is older.
+        "fileReservedTime" [Restart important] file_reserved_time_hours: u32 = 72, in 0..=8_760_000;
+        /// The hours of the day, separated by `;`, in which files that are too old go, where the broker
+        /// stands.
+        "deleteWhen" [Restart important] delete_when: Hours = Hours::default();
+        /// Above this share of the file system, in percent, files that are too old go at any hour.
+        /// From 10 to 95.
+        "diskMaxUsedSpaceRatio" [Restart important] disk_max_used_space_ratio: u64 = 75, in 0..=100;
+        /// Above this share, in percent, the oldest files go whatever their age. From 30 to 85.
+        "diskSpaceCleanForciblyRatio" [Restart] disk_space_clean_forcibly_ratio: u64 = 85, in 0..=100;
+        /// Above this share, in percent, messages are refused with 14 until there is space again.
+        /// From 35 to 90.
+        "diskSpaceWarningLevelRatio" [Restart] disk_space_warning_level_ratio: u64 = 90, in 0..=100;
+        /// Whether files may go before their time when `diskSpaceCleanForciblyRatio` is passed.
+        "cleanFileForciblyEnable" [Restart] clean_file_forcibly_enable: bool = true;
+        /// Pause between two files that go, and between two cuts of a long file, in milliseconds.
+        "deleteCommitLogFilesInterval" [Restart] delete_commit_log_files_interval_ms: u64 = 100, in 0..=3_600_000;
+        /// Most files of a shard that go in one round.
+        "deleteFileBatchMax" [Restart] delete_file_batch_max: usize = 10, in 1..=1_000;
+        /// With less free space than this, in bytes, messages are refused; with less than twice as much
+        /// the oldest files go whatever their age. Not in Java.
+        "minFreeBytes" [Restart] min_free_bytes: u64 = 8_388_608, in 0..=1_125_899_906_842_624;
+        /// Largest log of all shards together, in bytes; the oldest files go above it, whatever their
+        /// age. 0: no limit. Not in Java.
+        "maxStoreBytes" [Restart] max_store_bytes: u64 = 0, in 0..=1_125_899_906_842_624;
         /// Size of one write to the log, in bytes; a longer message is a write of its own. Not in Java.
         "logBlockBytes" [Restart] log_block_bytes: usize = 131_072, in 8_192..=4_194_304;
         /// How many empty files of the log are kept ready for each shard. Not in Java.

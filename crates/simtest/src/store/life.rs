@@ -141,7 +141,11 @@ impl Life {
                     assert!(self.store.fenced().is_some());
                     return None;
                 }
-                Err(AppendError::Busy { .. } | AppendError::NoSpace { .. }) => {
+                Err(
+                    AppendError::Busy { .. }
+                    | AppendError::Stalled { .. }
+                    | AppendError::NoSpace(_),
+                ) => {
                     self.sim.sleep(Duration::from_millis(1)).await;
                     self.store.wait_room().await;
                 }
@@ -202,7 +206,11 @@ impl Life {
                     model.meta_appended(slot, version, end.0);
                 }
                 Err(AppendError::Fenced(_)) => return,
-                Err(AppendError::Busy { .. } | AppendError::NoSpace { .. }) => {
+                Err(
+                    AppendError::Busy { .. }
+                    | AppendError::Stalled { .. }
+                    | AppendError::NoSpace(_),
+                ) => {
                     self.store.wait_room().await;
                 }
                 Err(other) => panic!("record refused: {other}"),
@@ -233,6 +241,10 @@ impl Life {
         }
         let before = self.seen.acknowledged.replace(acknowledged);
         assert!(before <= acknowledged, "acknowledged went back");
+        let start = self.store.stats().start;
+        assert!(start <= durable, "what is not durable is gone");
+        let lies = self.shape.trouble == Trouble::Lying;
+        self.model.borrow_mut().starts_at(start, lies);
         let before = self.seen.durable.replace(durable);
         assert!(before <= durable, "durable went back");
         if self.shape.settings.flush == FlushMode::Sync {
@@ -305,6 +317,12 @@ impl Life {
         };
         if self.model.borrow().len(key) < deleted_before {
             return; // the queue was deleted meanwhile
+        }
+        if from < result.min.0 {
+            // Nothing but what it has: the first offset, or messages that went while it read.
+            let too_small = result.status == GetStatus::OffsetTooSmall;
+            assert!(!too_small || result.next_offset == result.min);
+            return;
         }
         self.check_read(key, from, limits, wanted, &result, &out);
     }

@@ -60,6 +60,8 @@ pub(crate) struct Model {
     metas_shown: BTreeMap<u8, u64>,
     /// Log regions that were damaged on the disk, with a margin.
     damaged: Vec<(u64, u64)>,
+    /// The latest start of the log that was seen.
+    start: u64,
     next_uid: u64,
     next_version: u64,
 }
@@ -168,6 +170,34 @@ impl Model {
     /// Log regions that were damaged, with their margins.
     pub(crate) fn damaged_parts(&self) -> &[(u64, u64)] {
         &self.damaged
+    }
+
+    /// The log starts at `start` now. A disk that lied may have brought old segments back.
+    pub(crate) fn starts_at(&mut self, start: u64, lies: bool) {
+        assert!(
+            self.start <= start || lies,
+            "the start of the log went back"
+        );
+        self.start = start;
+    }
+
+    /// Whether a message went with the oldest segments.
+    pub(crate) fn is_gone(&self, key: &Key, offset: i64) -> bool {
+        self.message(key, offset)
+            .is_some_and(|stored| stored.phy_position < self.start)
+    }
+
+    /// Checks the first offset of a queue: the first message that lies in the log, or in one that
+    /// nobody can read any more.
+    pub(crate) fn check_min(&self, key: &Key, min: i64) {
+        let messages = self.messages(key);
+        let expected = messages.partition_point(|stored| stored.phy_position < self.start) as i64;
+        let may_differ = |offset| self.may_be_missing(key, offset);
+        assert!(
+            min == expected || (expected.min(min)..expected.max(min)).all(may_differ),
+            "{key:?} begins at {min}, its first message in the log is {expected} of {}",
+            messages.len()
+        );
     }
 
     /// Notes damage done to stored bytes; messages within `margin` may be lost to it.

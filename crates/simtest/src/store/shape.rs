@@ -8,7 +8,7 @@ use crate::cuts::{Cuts, Part};
 use base::ShardId;
 use sim::{Crash, DiskOp, Fault, Rng, Rule};
 use std::path::PathBuf;
-use store::{FlushMode, Settings};
+use store::{FlushMode, Retention, Settings};
 
 /// What goes wrong besides crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +78,9 @@ impl Shape {
         if short {
             settings.block_bytes = settings.block_align * rng.between(1, 2) as usize;
             settings.writes_max = rng.between(2, 8) as usize;
+        }
+        if rng.coin() {
+            settings.retention = draw_retention(rng);
         }
         let room = settings.record_len_max as u64 - 200;
         let mut shape = Self {
@@ -214,6 +217,21 @@ fn draw_queues(rng: &mut Rng) -> Vec<(String, u32)> {
     let all = (0..topics)
         .flat_map(|topic| (0..queues).map(move |queue| (format!("Topic{topic}"), queue as u32)));
     all.collect()
+}
+
+/// Segments go within the life of a run, by age or because the log is long.
+fn draw_retention(rng: &mut Rng) -> Retention {
+    Retention {
+        reserved_ms: rng.skewed(1, 5_000) as i64,
+        delete_hours: (1 << 24) - 1,
+        store_bytes_max: *rng.pick(&[u64::MAX, 64 << 10, 512 << 10]),
+        free_bytes_min: *rng.pick(&[0, 0, 64 << 10]),
+        check_interval_ms: rng.skewed(1, 500),
+        delete_interval_ms: rng.below(20),
+        batch_max: rng.between(1, 10) as usize,
+        cut_bytes: rng.skewed(512, 128 << 10),
+        ..Retention::default()
+    }
 }
 
 fn draw_settings(rng: &mut Rng) -> Settings {

@@ -75,9 +75,11 @@ impl Run {
     /// Compares what the store shows at once with the model, which forgets what was given up.
     pub(super) fn check_recovered(&mut self, opened: &Opened) {
         let mut shown = State::default();
+        let mut mins = Vec::new();
         for (topic, queue, min, max) in opened.store.queues_present() {
-            assert_eq!(min.0, 0, "nothing was removed");
-            shown.lens.insert((topic.to_string(), queue.0), max.0);
+            let key = (topic.to_string(), queue.0);
+            mins.push((key.clone(), min.0));
+            shown.lens.insert(key, max.0);
         }
         for (kind, payload) in &opened.recovered.records {
             assert_eq!(*kind, META);
@@ -94,10 +96,21 @@ impl Run {
             Err(sentence) => panic!("{sentence}\n  report: {report:?}"),
         }
         assert!(opened.store.durable().0 >= self.model.borrow().end());
+        self.note_start(opened);
+        for (key, min) in mins {
+            self.model.borrow().check_min(&key, min);
+        }
         if self.model.borrow().is_undamaged() {
             assert_eq!(report.quarantined, [], "damage where nobody did any");
             assert_eq!((report.lost_messages, report.restarted_queues), (0, 0));
         }
+    }
+
+    /// Where the log starts now.
+    fn note_start(&self, opened: &Opened) {
+        let start = opened.store.stats().start;
+        let lies = self.shape.trouble == Trouble::Lying;
+        self.model.borrow_mut().starts_at(start, lies);
     }
 
     /// Reads everything.
@@ -121,6 +134,8 @@ impl Run {
                 .block_on(shard, move |_| read_all(store, key2, limits));
             read.insert(key, all);
         }
+        // Segments may have gone meanwhile.
+        self.note_start(opened);
         self.compare(opened, &read);
         self.look_up(opened);
         self.look_up_times(opened);
@@ -140,7 +155,8 @@ impl Run {
                 next = offset + 1;
             }
             missing.extend(next..model.len(key));
-            for offset in missing.into_iter().filter(|_| !lied) {
+            missing.retain(|offset| !lied && !model.is_gone(key, *offset));
+            for offset in missing {
                 self.summary.lost += 1;
                 assert!(
                     model.may_be_missing(key, offset),
@@ -186,7 +202,9 @@ impl Run {
             let found = self
                 .host
                 .block_on(shard, move |_| async move { store.read_message(at).await });
+            self.note_start(opened);
             let missing = self.shape.trouble == Trouble::Lying
+                || self.model.borrow().is_gone(&key, offset)
                 || self.model.borrow().may_be_missing(&key, offset);
             match found {
                 Ok(Some(unit)) => assert_eq!(unit, stored.unit, "read by physical offset"),
@@ -217,11 +235,16 @@ impl Run {
                 messages.map(|stored| stored.store_timestamp_ms).collect()
             };
             let wanted = times.get(self.rng.index(times.len())).copied().unwrap_or(0);
+            let min = opened.store.min_offset(queue);
             let store = opened.store.clone();
             let found = self.host.block_on(shard, move |_| async move {
                 store.offset_by_time(queue, wanted, Boundary::Lower).await
             });
+            if opened.store.min_offset(queue) != min {
+                continue; // the oldest messages went meanwhile
+            }
             let first = times.partition_point(|time| *time < wanted) as i64;
+            let first = first.max(min.0);
             let found = found.unwrap_or_else(|error| panic!("search by time: {error}"));
             assert_eq!(found.0, first, "{key:?}: first message not before {wanted}");
         }
@@ -313,6 +336,14 @@ async fn read_all(store: ShardStore<Sim>, key: Key, limits: ReadLimits) -> Vec<u
             .await
             .unwrap_or_else(|error| panic!("read of {key:?} at {from:?}: {error}"));
         assert!(result.next_offset > from, "a read moves on: {result:?}");
+        if result.status == GetStatus::OffsetTooSmall {
+            assert_eq!(
+                result.next_offset, result.min,
+                "it goes on where messages are"
+            );
+            from = result.next_offset;
+            continue;
+        }
         assert!(result.max >= max && result.next_offset <= result.max);
         let expected = if result.count > 0 {
             GetStatus::Found

@@ -99,16 +99,30 @@ pub(crate) async fn retention_task<R: Rt>(inner: Rc<Inner<R>>) {
             continue;
         }
         inner.retain().await;
-        let pause_ms = if inner.has_shortage() {
-            inner.settings.no_space_retry_ms
-        } else {
-            settings.check_interval_ms
-        };
-        first_of(wanted, inner.rt.sleep(Duration::from_millis(pause_ms))).await;
+        let pause = Duration::from_millis(inner.look_interval_ms());
+        first_of(wanted, inner.rt.sleep(pause)).await;
+    }
+}
+
+/// Refuses messages and takes them again as space goes and comes, whatever retention waits for.
+pub(crate) async fn space_task<R: Rt>(inner: Rc<Inner<R>>) {
+    while inner.settings.retention.is_on() && !inner.stops() {
+        inner.look().await;
+        let pause = Duration::from_millis(inner.look_interval_ms());
+        first_of(inner.closed.wait(), inner.rt.sleep(pause)).await;
     }
 }
 
 impl<R: Rt> Inner<R> {
+    fn look_interval_ms(&self) -> u64 {
+        let interval_ms = self.settings.retention.check_interval_ms;
+        if self.has_shortage() {
+            interval_ms.min(self.settings.no_space_retry_ms)
+        } else {
+            interval_ms
+        }
+    }
+
     fn stops(&self) -> bool {
         self.closing.get() || self.fenced.borrow().is_some()
     }

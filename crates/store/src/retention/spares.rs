@@ -111,11 +111,11 @@ impl<R: Rt> Inner<R> {
     /// Cuts a file by steps, so that no step keeps the file system busy for long, and removes it.
     async fn cut(&self, path: &Path, mut len: u64) -> io::Result<()> {
         let disk = self.rt.disk();
-        let step = self.settings.retention.cut_bytes.max(1);
         let align = self.settings.block_align as u64;
+        let step = self.settings.retention.cut_bytes.max(align);
         let file = disk.open(path, OpenMode::ReadWrite).await?;
         while len > step {
-            len = (len - step).next_multiple_of(align);
+            len = (len - step) / align * align;
             file.truncate(len).await?;
             self.pause().await;
             if self.stops() {

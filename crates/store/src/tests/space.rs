@@ -144,3 +144,84 @@ fn producers_never_wait_for_ever_where_segments_are_short() {
     });
     assert_eq!(written, Ok(()));
 }
+
+#[test]
+fn messages_that_belong_together_are_taken_all_or_none_on_a_disk_that_fills() {
+    let mut refusals = 0;
+    for seed in 0..40 {
+        let (_world, host) = world(seed);
+        let (store, _) = open(&host, settings(FlushMode::Sync));
+        host.shape_disk(|shape| shape.capacity = 300 << 10);
+        let lens: Vec<usize> = (0..3 + seed % 9)
+            .map(|i| (200 + 700 * ((seed + i) % 7)) as usize)
+            .collect();
+        let stored: Vec<usize> = lens
+            .iter()
+            .map(|len| crate::testing::message_len("T", &body(0, *len)))
+            .collect();
+        let (batches, refusal) = host.block_on(0, {
+            let store = store.clone();
+            move |_| async move {
+                let mut batches = 0_u64;
+                loop {
+                    store.wait_room().await;
+                    match store.check_room(&stored) {
+                        Ok(()) => {
+                            for (i, len) in lens.iter().enumerate() {
+                                let number = batches * lens.len() as u64 + i as u64;
+                                append(&store, "T", &body(number, *len)).expect("it has room");
+                            }
+                            batches += 1;
+                        }
+                        Err(AppendError::Busy { .. }) => store.wait_room().await,
+                        Err(error) => return (batches * lens.len() as u64, error),
+                    }
+                    let end = store.stats().appended;
+                    store
+                        .wait_acknowledged(base::LogPosition(end))
+                        .await
+                        .unwrap();
+                }
+            }
+        });
+        assert!(matches!(refusal, AppendError::NoSpace(_)), "{refusal}");
+        refusals += 1;
+        let numbers = host.block_on(0, |_| async move { read_numbers(&store, "T", 0).await });
+        assert_eq!(numbers, (0..batches).collect::<Vec<_>>());
+    }
+    assert_eq!(refusals, 40);
+}
+
+#[test]
+fn above_the_warning_ratio_messages_are_refused_until_there_is_space_again() {
+    let (world, host) = world(50);
+    let settings = crate::Settings {
+        retention: crate::Retention::default(),
+        ..settings(FlushMode::Sync)
+    };
+    let (store, _) = open(&host, settings);
+    let used: u64 = host.files().iter().map(|file| file.1).sum();
+    host.shape_disk(|shape| shape.capacity = used + (100 << 20));
+    world.run_for(Duration::from_secs(3));
+    assert_eq!(store.shortage(), None);
+    host.shape_disk(|shape| shape.capacity = used + used / 20);
+    world.run_for(Duration::from_secs(3));
+    let error = append(&store, "T", b"no").unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("minFreeBytes") && text.contains("/store/shard-000"),
+        "{text}"
+    );
+    assert!(store.has_room(), "producers are told, not held back");
+    store
+        .append_record(crate::RecordKind(1), b"offset")
+        .unwrap();
+    for _ in 0..20 {
+        host.shape_disk(|shape| shape.capacity = used + (100 << 20));
+        world.run_for(Duration::from_millis(900));
+        append(&store, "T", b"yes").unwrap();
+        host.shape_disk(|shape| shape.capacity = used + used / 20);
+        world.run_for(Duration::from_millis(1_100));
+        assert!(append(&store, "T", b"no").is_err());
+    }
+}
