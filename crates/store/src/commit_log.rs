@@ -193,7 +193,7 @@ impl<D: Disk> CommitLog<D> {
             if ring.is_some_and(|ring| !ring.has_room(shape.capacity)) {
                 return Err(NoPlace::RingFull);
             }
-            self.open_block(shape, now_ms);
+            self.begin_block(shape, now_ms);
         }
         Ok(Self::place_in(self.open.as_ref().expect("there is one")))
     }
@@ -279,7 +279,7 @@ impl<D: Disk> CommitLog<D> {
     }
 
     /// Opens a block, sealing the present one.
-    fn open_block(&mut self, shape: OpenShape, now_ms: i64) {
+    fn begin_block(&mut self, shape: OpenShape, now_ms: i64) {
         let OpenShape {
             position,
             used,

@@ -90,6 +90,10 @@ impl<R: Rt> Inner<R> {
                     continue;
                 }
             };
+            if position < self.log.borrow().segments.start() {
+                // The segment went meanwhile, and its file may hold something else by now.
+                continue;
+            }
             let len = bytes.len();
             let next = self.scrub_blocks(position, &bytes, end, &mut is_start);
             // Blocks at the end of a piece are read again with the next one.
@@ -195,12 +199,12 @@ impl<R: Rt> Inner<R> {
         let mut keys = Vec::new();
         for queue in queues.iter() {
             let fingerprint = queue.fingerprint();
-            for (chunk, page) in queue.pages.iter().enumerate() {
+            for (chunk, page) in (queue.first_chunk()..).zip(&queue.pages) {
                 keys.push(PageKey {
                     shard,
                     page: *page,
                     queue: fingerprint,
-                    chunk: chunk as i64,
+                    chunk,
                 });
             }
         }
