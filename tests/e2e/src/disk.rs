@@ -6,19 +6,28 @@ use crate::report::Report;
 use anyhow::{Context, Result, bail, ensure};
 use harness::programs::{Programs, STOP_LIMIT, Standalone};
 use harness::server::pause;
-use harness::wire::{Connection, SUCCESS};
+use harness::wire::{Connection, Frame, SUCCESS};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const SUITE: &str = "disk";
 const TOPIC: &str = "Filling";
 const IMAGE_BYTES: u64 = 256 << 20;
 const BODY_LEN: usize = 64 << 10;
+/// What the ballast leaves.
+const LEFT_BYTES: u64 = 4 << 20;
+/// A broker looks at the disk every second.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(10);
+const RESUME_LIMIT: Duration = Duration::from_secs(1);
+const SERVICE_NOT_AVAILABLE: i32 = 14;
+const DELETE_TOPIC: i32 = 215;
+const GROUP: &str = "FillingGroup";
 /// More than the image holds.
 const SENDS_MAX: usize = 8192;
 
-pub(crate) fn run(report: &mut Report, programs: &Programs) {
+pub(crate) fn run(report: &mut Report, programs: &Programs, cycle_count: u32) {
     report.check(
         SUITE,
         "a_read_only_data_directory_is_refused_in_words",
@@ -29,6 +38,104 @@ pub(crate) fn run(report: &mut Report, programs: &Programs) {
         "a_full_disk_refuses_sends_and_loses_nothing_acknowledged",
         || full(programs),
     );
+    report.check(
+        SUITE,
+        "a_disk_that_is_full_and_free_again_is_told_and_used_within_a_second",
+        || cycles(programs, cycle_count),
+    );
+}
+
+/// A full disk comes and goes: messages are refused in words, the rest goes on, and so do messages
+/// within a second.
+fn cycles(programs: &Programs, count: u32) -> Result<()> {
+    let dir = programs.fresh_dir("cycles")?;
+    let mount = Mount::new(&dir, "")?;
+    let data = mount.at.join("data");
+    fs::create_dir_all(&data)?;
+    let options = programs.options(
+        "cycles-conf",
+        &[
+            "flushDiskType=SYNC_FLUSH",
+            "cleanFileForciblyEnable=false",
+            "minFreeBytes=0",
+            "mappedFileSizeCommitLog=16777216",
+        ],
+    )?;
+    let mut system = start_on(programs, &options, &data)?;
+    let mut connection = Connection::open(&system.broker)?;
+    connection.create_topic(TOPIC, 1)?;
+    let mut acknowledged = 0;
+    for cycle in 0..count {
+        let ballast = mount.at.join("ballast");
+        fill(&mount.at, &ballast)?;
+        let refusal = send_until(&mut connection, &mut acknowledged, REFUSAL_LIMIT, |answer| {
+            answer.code != SUCCESS
+        })?;
+        let remark = &refusal.remark;
+        let told = remark.contains("commitlog") && remark.contains("used ");
+        ensure!(
+            refusal.code == SERVICE_NOT_AVAILABLE && told && remark.contains("limit "),
+            "cycle {cycle}: the refusal is {refusal:?}"
+        );
+        // Everything else goes on.
+        connection.commit(GROUP, TOPIC, 0, acknowledged)?;
+        let committed = connection.committed(GROUP, TOPIC, 0)?;
+        ensure!(committed == acknowledged, "{committed} of {acknowledged}");
+        ensure!(connection.max_offset(TOPIC, 0)? == acknowledged);
+        connection.pull(TOPIC, 0, acknowledged - 1)?;
+        let passing = format!("Passing{cycle}");
+        connection.create_topic(&passing, 1)?;
+        connection
+            .call(DELETE_TOPIC, &[("topic", &passing)], &[])?
+            .expect(SUCCESS)?;
+        fs::remove_file(&ballast)?;
+        send_until(&mut connection, &mut acknowledged, RESUME_LIMIT, |answer| {
+            answer.code == SUCCESS
+        })
+        .with_context(|| format!("cycle {cycle}: not taken again within a second"))?;
+    }
+    verify(&mut connection, acknowledged)?;
+    system.server.require_running()?;
+    drop(connection);
+    system.server.kill()?;
+    let mut system = start_on(programs, &options, &data)?;
+    let (namesrv, limit) = (system.namesrv.clone(), harness::programs::START_LIMIT);
+    system.server.wait_route(&namesrv, TOPIC, limit)?;
+    verify(&mut Connection::open(&system.broker)?, acknowledged)
+}
+
+/// Takes what is left of the file system at `at`, but for a little.
+fn fill(at: &Path, ballast: &Path) -> Result<()> {
+    let output = Command::new("df")
+        .args(["--output=avail", "-B1"])
+        .arg(at)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let left: u64 = text.lines().last().unwrap_or_default().trim().parse()?;
+    let taken = left.saturating_sub(LEFT_BYTES).to_string();
+    tool(Command::new("fallocate").args(["-l", &taken]).arg(ballast))
+}
+
+/// Sends until an answer is as wanted; counts those that were taken.
+fn send_until(
+    connection: &mut Connection,
+    acknowledged: &mut i64,
+    limit: Duration,
+    wanted: impl Fn(&Frame) -> bool,
+) -> Result<Frame> {
+    let begin = Instant::now();
+    loop {
+        let body = acknowledged.to_be_bytes();
+        let answer = connection.try_send(TOPIC, 0, &body)?;
+        if answer.code == SUCCESS {
+            *acknowledged += 1;
+        }
+        if wanted(&answer) {
+            return Ok(answer);
+        }
+        ensure!(begin.elapsed() < limit, "still {answer:?}");
+        pause(10);
+    }
 }
 
 /// A mounted file system, taken off when dropped.
@@ -116,7 +223,8 @@ fn full(programs: &Programs) -> Result<()> {
         "full-conf",
         &[
             "flushDiskType=SYNC_FLUSH",
-            "diskMaxUsedSpaceRatio=95",
+            "cleanFileForciblyEnable=false",
+            "minFreeBytes=0",
             "mappedFileSizeCommitLog=16777216",
         ],
     )?;
@@ -149,7 +257,7 @@ fn full(programs: &Programs) -> Result<()> {
         bail!("{acknowledged} sends of 64 KiB fit on 256 MiB");
     };
     ensure!(
-        !refusal.remark.is_empty() && [1, 2, 10, 14].contains(&refusal.code),
+        refusal.code == SERVICE_NOT_AVAILABLE && refusal.remark.contains("disk full"),
         "the refusal is {refusal:?}"
     );
     pause(500);

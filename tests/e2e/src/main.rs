@@ -41,6 +41,9 @@ struct Arguments {
     /// How often the broker is killed under load.
     #[arg(long, default_value_t = 5)]
     kills: u32,
+    /// How often the disk becomes full and free again.
+    #[arg(long, default_value_t = 20)]
+    full_cycles: u32,
     /// The program under test; without it `RINGMQ_BINARY`, or the release build.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -77,7 +80,7 @@ fn run(arguments: Arguments) -> Result<()> {
         programs.require_binary()?;
         standalone::run(&mut report, &programs);
         bad_input::run(&mut report, &programs)?;
-        disk::run(&mut report, &programs);
+        disk::run(&mut report, &programs, arguments.full_cycles);
         crash::run(&mut report, &programs, arguments.kills);
         cluster::run(&mut report, &programs);
         if suites::NAMES.iter().any(|suite| report.wants(suite)) {
