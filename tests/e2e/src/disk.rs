@@ -68,9 +68,12 @@ fn cycles(programs: &Programs, count: u32) -> Result<()> {
     for cycle in 0..count {
         let ballast = mount.at.join("ballast");
         fill(&mount.at, &ballast)?;
-        let refusal = send_until(&mut connection, &mut acknowledged, REFUSAL_LIMIT, |answer| {
-            answer.code != SUCCESS
-        })?;
+        let refusal = send_until(
+            &mut connection,
+            &mut acknowledged,
+            REFUSAL_LIMIT,
+            |answer| answer.code != SUCCESS,
+        )?;
         let remark = &refusal.remark;
         let told = remark.contains("commitlog") && remark.contains("used ");
         ensure!(

@@ -2,14 +2,11 @@
 //!
 //! Part of recovery. Bytes beyond a tear may be whole blocks, or become whole once a later write
 //! fills the gap; left in place, a block that this recovery gave up could be back after the next
-//! one. A block without its header never counts, and what a recycled segment held under another
-//! generation does not count either. Invariant: when this returns, everything below the end is
-//! durable and above it, up to the frontier, no block of the present generation begins.
+//! one. Invariant: when this returns, everything below the end is durable and everything above it,
+//! up to the frontier, is zeros that are durable too.
 
-use crate::block::{BlockHeader, Identity};
 use crate::segment::{Segment, Segments};
 use crate::settings::Settings;
-use base::LogPosition;
 use rt::{Disk, File};
 use std::io;
 use std::ops::Range;
@@ -22,7 +19,6 @@ const CHUNK_LEN: usize = 512 << 10;
 pub(super) async fn beyond<D: Disk>(
     disk: &D,
     segments: &mut Segments<D::File>,
-    secret: u32,
     scanned_from: u64,
     end: u64,
     settings: &Settings,
@@ -32,12 +28,7 @@ pub(super) async fn beyond<D: Disk>(
     let mut erased = 0;
     for segment in segments.iter_mut() {
         let span = end.max(segment.start + align)..segment.zeroed_to;
-        let identity = Identity {
-            shard: settings.shard,
-            generation: segment.generation,
-            secret,
-        };
-        erased += erase(disk, segment, identity, span, align as usize).await?;
+        erased += erase(disk, segment, span, align as usize).await?;
         if segment.start < last && segment.zeroed_to < segment.end {
             // A later segment says that this one was whole; what is missing reads as zeros.
             fill(disk, segment).await?;
@@ -51,11 +42,10 @@ pub(super) async fn beyond<D: Disk>(
     Ok(erased)
 }
 
-/// Writes zeros over the pieces of a span of the log that a block may begin with.
+/// Writes zeros over the pieces of a span of the log that hold anything else.
 async fn erase<D: Disk>(
     disk: &D,
     segment: &Segment<D::File>,
-    identity: Identity,
     span: Range<u64>,
     align: usize,
 ) -> io::Result<u64> {
@@ -64,15 +54,14 @@ async fn erase<D: Disk>(
     while from < span.end {
         let len = (span.end - from).min(CHUNK_LEN as u64) as usize;
         let bytes = segment.file.read_at(from - segment.start, len).await?;
-        for (index, piece) in bytes.chunks(align).enumerate() {
-            let at = from + (index * align) as u64;
-            let header = BlockHeader::peek(identity, LogPosition(at), piece);
-            let Some(header) = header else { continue };
-            let wanted = (header.block_len as usize).next_multiple_of(align);
-            let len = wanted.clamp(align, bytes.len().next_multiple_of(align) - index * align);
-            let zeros = Rc::new(disk.alloc(len));
-            segment.file.write_at(zeros, at - segment.start).await?;
-            erased += len as u64;
+        let is_dirty = |piece: &[u8]| piece.iter().any(|byte| *byte != 0);
+        if let Some(first) = bytes.chunks(align).position(is_dirty) {
+            let dirty_end = bytes.len() - bytes.iter().rev().take_while(|b| **b == 0).count();
+            let to = dirty_end.next_multiple_of(align);
+            let zeros = Rc::new(disk.alloc(to - first * align));
+            let at = from - segment.start + (first * align) as u64;
+            segment.file.write_at(zeros, at).await?;
+            erased += bytes.iter().filter(|byte| **byte != 0).count() as u64;
         }
         from += len as u64;
     }

@@ -108,6 +108,8 @@ pub(crate) struct State<D: Disk> {
     pub(crate) queues: QueueTable,
     pub(crate) pages: Pages,
     pub(crate) records: Vec<(RecordKind, Vec<u8>)>,
+    /// Checksum of the records of the last good block that was scanned.
+    pub(crate) last_sum: Option<u32>,
     /// What the checkpoint tells of retention.
     pub(crate) retention: Option<Vec<u8>>,
     /// Positions of the checkpoints that can be read; 0 for one that cannot.
@@ -144,6 +146,7 @@ pub(crate) async fn recover<D: Disk>(
         queues: QueueTable::default(),
         pages: Pages::new(&[], settings.index_cache_bytes),
         records: Vec::new(),
+        last_sum: None,
         retention: None,
         slots,
         spares: opened.spares,
@@ -249,6 +252,9 @@ async fn replay<D: Disk>(
             mark = mark.max(header.durable_before.0);
             state.report.blocks += 1;
             apply::block(state, settings, position, scanner.payload());
+            if header.payload_len > 0 {
+                state.last_sum = Some(crc32fast::hash(scanner.payload()));
+            }
             if state.pages.dirty_len() >= 1_024 {
                 let dirty = state.pages.dirty();
                 page_files
@@ -278,17 +284,11 @@ async fn replay<D: Disk>(
         let (from, end) = (LogPosition(position), LogPosition(to));
         state.report.quarantined.push(Quarantined { from, to: end });
         state.end = to;
+        state.last_sum = None;
         state.report.records_end = end;
     }
     let from = state.report.scanned_from.0;
-    state.report.erased_bytes = erase::beyond(
-        disk,
-        &mut state.segments,
-        state.secret,
-        from,
-        state.end,
-        settings,
-    )
-    .await?;
+    state.report.erased_bytes =
+        erase::beyond(disk, &mut state.segments, from, state.end, settings).await?;
     Ok(())
 }

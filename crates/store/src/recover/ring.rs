@@ -43,12 +43,15 @@ pub(super) async fn replay<D: Disk>(
         return Ok(());
     };
     let from = state.end;
-    let mut previous_sum = None;
+    // Also the first block must follow what the log ends with: an earlier recovery, which was cut
+    // short, may have brought an older state of the block before.
+    let mut previous_sum = state.last_sum;
     for block in content.blocks() {
         let Some((next, len)) = continues(settings, state, &content, &block) else {
             continue;
         };
-        if previous_sum.is_some_and(|sum| sum != block.head.previous_sum) {
+        let told = block.head.previous_sum;
+        if told != 0 && previous_sum.is_some_and(|sum| sum != told) {
             break;
         }
         previous_sum = Some(block.sum);
