@@ -65,6 +65,8 @@ impl<'a> TaskCommand<'a> {
 /// What a task answers.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
+    /// Code and remark, when it is not plain success.
+    status: Option<(ResponseCode, String)>,
     fields: Fields,
     body: Vec<u8>,
 }
@@ -96,6 +98,18 @@ impl Answer {
         }
     }
 
+    /// The same with another body.
+    pub(crate) fn with_body(mut self, body: Vec<u8>) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// The same with a code and a remark: an answer that is no success and has header fields.
+    pub(crate) fn coded(mut self, code: ResponseCode, remark: String) -> Self {
+        self.status = Some((code, remark));
+        self
+    }
+
     /// The same with one more header field.
     pub(crate) fn with_field(mut self, name: &str, value: &str) -> Self {
         self.fields.0.push((name.to_owned(), value.to_owned()));
@@ -116,7 +130,11 @@ pub(crate) fn decode_again(frame: &[u8]) -> Option<Command<'_>> {
 pub(crate) fn answer<R: Rt>(slot: ReplySlot<R>, result: Result<Answer, Refusal>) {
     match result {
         Ok(answer) => {
-            slot.send_now(ResponseCode::Success, None, &answer.fields, &answer.body);
+            let (code, remark) = match &answer.status {
+                Some((code, remark)) => (*code, Some(remark.as_str())),
+                None => (ResponseCode::Success, None),
+            };
+            slot.send_now(code, remark, &answer.fields, &answer.body);
         }
         Err(refusal) => {
             let fields = Fields::default();

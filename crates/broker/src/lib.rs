@@ -38,6 +38,7 @@ mod delay;
 mod gate;
 mod group_admin;
 mod handler;
+mod key_query;
 mod locks;
 mod names;
 mod offset;

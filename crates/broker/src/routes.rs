@@ -29,7 +29,7 @@ use remoting::header::offset::{
     QueryConsumerOffsetRequestHeader, SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
 };
 use remoting::header::pull::PullMessageRequestHeader;
-use remoting::header::query::ViewMessageRequestHeader;
+use remoting::header::query::{QueryMessageRequestHeader, ViewMessageRequestHeader};
 use remoting::header::send::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
 use remoting::header::topic::{
     CreateTopicRequestHeader, DeleteTopicRequestHeader, GetAllTopicConfigRequestHeader,

@@ -78,6 +78,10 @@ pub struct BrokerSettings {
     pub transfer_count_max: usize,
     /// `maxTransferBytesOnMessageInMemory`.
     pub transfer_bytes_max: usize,
+    /// `maxMsgsNumBatch`: most messages that a query by key gives.
+    pub query_count_max: usize,
+    /// `defaultQueryMaxNum`: how many messages a query by `UNIQ_KEY` gives.
+    pub unique_query_count: usize,
     /// While a shard's log is not longer than this, in bytes, a queue that still has its first
     /// message counts as young: a new group begins at 0.
     pub young_log_bytes: u64,
@@ -180,6 +184,8 @@ impl BrokerSettings {
             short_polling_ms: 1_000,
             transfer_count_max: 32,
             transfer_bytes_max: 256 << 10,
+            query_count_max: 64,
+            unique_query_count: 32,
             young_log_bytes: 4 << 30,
             notifies_members: true,
             delay_levels_ms: DELAY_LEVELS_S.iter().map(|s| s * 1_000).collect(),

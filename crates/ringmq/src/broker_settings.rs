@@ -55,6 +55,8 @@ pub(crate) fn broker(
     settings.short_polling_ms = keys.short_polling_time_ms;
     settings.transfer_count_max = store.max_transfer_count_on_message_in_memory;
     settings.transfer_bytes_max = store.max_transfer_bytes_on_message_in_memory;
+    settings.query_count_max = store.max_msgs_num_batch;
+    settings.unique_query_count = store.default_query_max_num;
     settings.notifies_members = keys.notify_consumer_ids_changed_enable;
     settings.delay_levels_ms = store.message_delay_level.delays_ms().to_vec();
     settings.flush_consumer_offset_interval_ms = keys.flush_consumer_offset_interval_ms;
@@ -125,6 +127,9 @@ fn apply_store(loaded: &Loaded, settings: &mut store::Settings) {
     settings.tail_cache_bytes = keys.tail_cache_bytes;
     settings.cold_cache_bytes = keys.cold_cache_bytes;
     settings.index_cache_bytes = keys.index_cache_bytes;
+    settings.key_index = keys.message_index_enable;
+    settings.key_index_bytes = keys.key_index_bytes;
+    settings.key_rebuild_rate = keys.key_index_rebuild_rate;
     settings.segments_ahead = keys.segments_ahead;
     settings.checkpoint_bytes = keys.checkpoint_bytes;
     settings.scrub_bytes_per_second = keys.scrub_bytes_per_second;

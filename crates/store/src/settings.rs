@@ -103,7 +103,7 @@ impl Settings {
             tail_cache_bytes: 32 << 20,
             cold_cache_bytes: 4 << 20,
             index_cache_bytes: 4 << 20,
-            key_index: false,
+            key_index: true,
             key_index_bytes: 8 << 20,
             key_rebuild_rate: 128 * MIB,
             writes_max: 4,

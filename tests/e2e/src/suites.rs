@@ -26,8 +26,8 @@ pub(crate) const NAMES: &[&str] = &[
     crate::cluster::JAVA_SUITE,
 ];
 
-const JAVA_CHECKS: usize = 30;
-const MQADMIN_CHECKS: usize = 20;
+const JAVA_CHECKS: usize = 34;
+const MQADMIN_CHECKS: usize = 25;
 const GO_CHECKS: usize = 7;
 const PYTHON_CHECKS: usize = 6;
 const NODE_CHECKS: usize = 4;

@@ -6,6 +6,7 @@ routes! {
     //  code                    owner     action work   header                                          handler
         SendMessage             Queue     Pub    Inline SendMessageRequestHeader<'_>                  => crate::send::send_message;
         PullMessage             Queue     Sub    Inline PullMessageRequestHeader<'_>                  => crate::pull::pull_message;
+        QueryMessage            Local     Any    Task   QueryMessageRequestHeader<'_>                 => crate::key_query::query_message;
         QueryConsumerOffset     Queue     Any    Inline QueryConsumerOffsetRequestHeader<'_>          => crate::offset::query_consumer_offset;
         UpdateConsumerOffset    Queue     Any    Inline UpdateConsumerOffsetRequestHeader<'_>         => crate::offset::update_consumer_offset;
         SearchOffsetByTimestamp Queue     Any    Task   SearchOffsetRequestHeader<'_>                 => crate::query::search_offset;
@@ -51,7 +52,6 @@ routes! {
         GetSubscriptiongroupConfig Local  Any    Task   GetSubscriptionGroupConfigRequestHeader<'_>   => crate::group_admin::one;
     }
     refused {
-        QueryMessage: "there is no key index yet";
         QueryBrokerOffset: "obsolete in every supported version";
         UpdateAndCreateTopicList: "not supported yet";
         GetTopicConfigList: "obsolete in every supported version";

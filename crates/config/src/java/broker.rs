@@ -226,7 +226,6 @@ pub(super) const IGNORED: &[Group] = &[
             "combineCQPreferCQType",
             "correctLogicMinOffsetForceInterval",
             "correctLogicMinOffsetSleepInterval",
-            "defaultQueryMaxNum",
             "dispatchCqCacheNum",
             "dispatchFromSenderThread",
             "enableAsyncReput",
@@ -242,7 +241,6 @@ pub(super) const IGNORED: &[Group] = &[
             "maxHashSlotNum",
             "maxIndexNum",
             "maxLmqConsumeQueueNum",
-            "messageIndexEnable",
             "messageIndexSafe",
             "putMsgIndexHightWater",
             "recheckReputOffsetFromCq",
@@ -268,7 +266,6 @@ pub(super) const IGNORED: &[Group] = &[
         names: &[
             "lockInStrictMode",
             "maxAsyncPutMessageRequests",
-            "maxMsgsNumBatch",
             "putMessageTimeout",
             "spinLockCollisionRetreatOptimalDegree",
             "topicQueueLockNum",

@@ -82,6 +82,18 @@ config! {
         "coldCacheBytes" [Restart] cold_cache_bytes: usize = 4_194_304, in 1_048_576..=1_099_511_627_776;
         /// Memory for pages of each shard's queue index, in bytes. Not in Java.
         "indexCacheBytes" [Restart] index_cache_bytes: usize = 4_194_304, in 1_048_576..=1_099_511_627_776;
+        /// Whether messages can be found by their keys: `UNIQ_KEY` and each word of `KEYS`.
+        "messageIndexEnable" [Restart] message_index_enable: bool = true;
+        /// Most messages that a query by key gives.
+        "maxMsgsNumBatch" [Restart] max_msgs_num_batch: usize = 64, in 1..=1_024;
+        /// How many messages a query by `UNIQ_KEY` gives, whatever it asks for.
+        "defaultQueryMaxNum" [Restart] default_query_max_num: usize = 32, in 1..=1_024;
+        /// Memory of each shard's key index, in bytes: keys that are gathered, sorted and merged. Not in
+        /// Java.
+        "keyIndexBytes" [Restart] key_index_bytes: usize = 8_388_608, in 1_048_576..=1_099_511_627_776;
+        /// How fast each shard reads its log at most to make lost parts of the key index again, in bytes
+        /// per second. Not in Java.
+        "keyIndexRebuildRate" [Restart] key_index_rebuild_rate: u64 = 134_217_728, in 1_048_576..=1_099_511_627_776;
         /// After how many bytes of log a shard writes a checkpoint; a start reads at most about that
         /// much. Not in Java.
         "checkpointBytes" [Restart] checkpoint_bytes: u64 = 134_217_728, in 1_048_576..=1_099_511_627_776;

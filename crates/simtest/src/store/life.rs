@@ -77,6 +77,9 @@ impl Life {
         for _ in 0..self.shape.readers {
             self.start(&watch, |life| async move { life.read_around().await });
         }
+        if self.shape.keyed_one_in > 0 && self.shape.settings.key_index {
+            self.start(&watch, |life| async move { life.ask_around().await });
+        }
         work.empty().await;
         self.seen.over.set(true);
         self.sim.sleep(Duration::from_millis(1_200)).await;
@@ -180,6 +183,7 @@ impl Life {
             topic,
             queue,
             body_len: rng.skewed(1, self.shape.body_len_max) as usize,
+            has_keys: rng.one_in(self.shape.keyed_one_in),
         }
     }
 
@@ -287,6 +291,24 @@ impl Life {
                 self.read_once(&key).await;
             }
             let us = 50 + self.rng.borrow_mut().below(5_000);
+            self.sim.sleep(Duration::from_micros(us)).await;
+        }
+    }
+
+    /// Asks for keys while messages come: what is acknowledged is found, nothing else is.
+    async fn ask_around(&self) {
+        while !self.seen.over.get() {
+            let (topic, key, count_max) = {
+                let mut rng = self.rng.borrow_mut();
+                let topic = rng.pick(&self.shape.queues).0.clone();
+                (
+                    topic,
+                    super::keys::draw(&mut rng, &self.model.borrow()),
+                    rng.skewed(1, 64) as usize,
+                )
+            };
+            super::keys::ask(self, &topic, &key, count_max).await;
+            let us = 500 + self.rng.borrow_mut().below(50_000);
             self.sim.sleep(Duration::from_micros(us)).await;
         }
     }

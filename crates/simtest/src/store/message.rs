@@ -12,6 +12,7 @@ pub(crate) struct Message {
     pub(crate) topic: String,
     pub(crate) queue: u32,
     pub(crate) body_len: usize,
+    pub(crate) has_keys: bool,
 }
 
 const MAGIC_V1: u32 = 0xDAA3_20A7;
@@ -20,7 +21,29 @@ const FIXED_LEN: usize = 91;
 
 impl Message {
     pub(crate) fn encoded_len(&self) -> usize {
-        FIXED_LEN + self.body_len + self.topic.len()
+        FIXED_LEN + self.body_len + self.topic.len() + self.properties().len()
+    }
+
+    /// Keys that the message can be found by: one of its own, and words that others share.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        if !self.has_keys {
+            return Vec::new();
+        }
+        let mut keys = vec![format!("u{}", self.uid)];
+        keys.extend((0..self.uid % 3).map(|word| format!("w{}", (self.uid + word) % 7)));
+        keys
+    }
+
+    fn properties(&self) -> String {
+        match self.keys().split_first() {
+            Some((unique, words)) => {
+                format!(
+                    "KEYS\u{1}{}\u{2}UNIQ_KEY\u{1}{unique}\u{2}",
+                    words.join(" ")
+                )
+            }
+            None => String::new(),
+        }
     }
 
     /// Tags codes repeat, so that filters find something.
@@ -50,7 +73,9 @@ impl Message {
         self.fill_body(&mut out);
         out.push(self.topic.len() as u8);
         out.extend(self.topic.as_bytes());
-        out.extend(0_u16.to_be_bytes()); // properties
+        let properties = self.properties();
+        out.extend((properties.len() as u16).to_be_bytes());
+        out.extend(properties.as_bytes());
         assert_eq!(out.len(), self.encoded_len());
         out
     }

@@ -7,6 +7,7 @@
 //! the process is killed; offsets are dense and in order; damage is reported or skipped, never
 //! handed out; metadata is what the kept log says.
 
+mod keys;
 mod life;
 mod message;
 mod model;
@@ -89,6 +90,7 @@ impl Run {
     /// One life, from recovery to its end. False when the store cannot live any more.
     fn live(&mut self) -> bool {
         let lied = self.shape.trouble == Trouble::Lying && self.host.faults_struck() > 0;
+        self.lose_keys();
         let Some(opened) = self.recover(lied) else {
             return false;
         };

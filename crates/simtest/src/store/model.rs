@@ -37,6 +37,7 @@ pub(crate) struct Stored {
     pub(crate) phy_position: u64,
     pub(crate) end: u64,
     pub(crate) store_timestamp_ms: i64,
+    pub(crate) keys: Vec<String>,
 }
 
 /// What can be seen of a store at once.
@@ -105,6 +106,7 @@ impl Model {
             phy_position: start,
             end: receipt.end.0,
             store_timestamp_ms: receipt.store_timestamp_ms,
+            keys: message.keys(),
         });
         queue.push(Rc::clone(&stored));
         self.push(Event::Message(stored), receipt.end.0);
@@ -160,6 +162,16 @@ impl Model {
     /// A queue's messages, in order.
     pub(crate) fn messages(&self, key: &Key) -> &[Rc<Stored>] {
         self.queues.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Messages of a topic that have a key, the last one of the log first.
+    pub(crate) fn with_key(&self, topic: &str, key: &str) -> Vec<Rc<Stored>> {
+        let queues = self.queues.iter().filter(|(queue, _)| queue.0 == topic);
+        let messages = queues.flat_map(|(_, messages)| messages);
+        let has_key = |stored: &&Rc<Stored>| stored.keys.iter().any(|other| other == key);
+        let mut found: Vec<_> = messages.filter(has_key).cloned().collect();
+        found.sort_by_key(|stored| std::cmp::Reverse(stored.phy_position));
+        found
     }
 
     /// Whether the run damaged nothing in the log so far.
@@ -385,6 +397,7 @@ mod tests {
                 topic: "T".to_owned(),
                 queue: 0,
                 body_len: 100,
+                has_keys: false,
             };
             let start = 512 + offset as u64 * 512;
             let receipt = AppendReceipt {

@@ -42,6 +42,10 @@ pub(crate) struct Shape {
     /// Longest pause of a producer between two messages, in microseconds.
     pub(crate) pause_us_max: u64,
     pub(crate) readers: u64,
+    /// One message in so many has keys; 0 for none.
+    pub(crate) keyed_one_in: u64,
+    /// One life in so many begins without some file of the key index; 0 for none.
+    pub(crate) lose_keys_one_in: u64,
     /// Metadata records of one life.
     pub(crate) metas: u64,
     /// One message in so many is followed by the deletion of a queue; 0 for none.
@@ -101,6 +105,8 @@ impl Shape {
             window: rng.skewed(1, 64),
             pause_us_max: *rng.pick(&[0, 0, 10, 1_000, 100_000]),
             readers: rng.below(3),
+            keyed_one_in: *rng.pick(&[0, 1, 1, 3]),
+            lose_keys_one_in: *rng.pick(&[0, 0, 3]),
             metas: *rng.pick(&[0, 5, 200]),
             delete_one_in: if may_delete {
                 *rng.pick(&[0, 0, 30])
@@ -184,6 +190,7 @@ impl Shape {
             "commitlog",
             "index",
             "checkpoint",
+            "keys",
             "",
         ]);
         match self.trouble {
@@ -255,6 +262,9 @@ fn draw_settings(rng: &mut Rng) -> Settings {
         settings.tail_cache_bytes = rng.skewed(1 << 10, 64 << 10) as usize;
         settings.cold_cache_bytes = rng.skewed(4 << 10, 64 << 10) as usize;
         settings.index_cache_bytes = rng.skewed(4 << 10, 64 << 10) as usize;
+        settings.key_index = !rng.one_in(8);
+        settings.key_index_bytes = rng.skewed(64, 16 << 10) as usize;
+        settings.key_rebuild_rate = rng.skewed(64 << 10, 64 << 20);
         settings.writes_max = rng.between(1, 5) as usize;
         settings.segments_ahead = rng.between(1, 4) as usize;
         settings.zero_ahead_bytes = rng.skewed(32 << 10, 256 << 10).next_multiple_of(step);

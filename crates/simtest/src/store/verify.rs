@@ -139,6 +139,7 @@ impl Run {
         self.compare(opened, &read);
         self.look_up(opened);
         self.look_up_times(opened);
+        self.look_up_keys(opened);
     }
 
     fn compare(&mut self, opened: &Opened, read: &BTreeMap<Key, Vec<u8>>) {

@@ -37,6 +37,7 @@ public final class Suite {
         SendChecks.register(checks);
         PullChecks.register(checks);
         FilterChecks.register(checks);
+        KeyChecks.register(checks);
         System.exit(checks.runAll(only, expected, atOnce));
     }
 }

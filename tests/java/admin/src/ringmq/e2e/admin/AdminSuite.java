@@ -1,6 +1,7 @@
 package ringmq.e2e.admin;
 
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -8,6 +9,7 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.client.producer.SendResult;
 import org.apache.rocketmq.client.producer.SendStatus;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.Message;
@@ -29,6 +31,7 @@ public final class AdminSuite {
     private final String group = "GroupAdmin_" + run;
     private final String producerGroup = "ProducerAdmin_" + run;
     private final MqAdmin admin = new MqAdmin(namesrv);
+    private final List<SendResult> results = new ArrayList<>();
     private int passed;
     private int failed;
 
@@ -63,9 +66,10 @@ public final class AdminSuite {
         producer.setSendMsgTimeout(10_000);
         producer.start();
         for (int i = 0; i < MESSAGES; i++) {
-            Message message = new Message(topic, "TagA", ("admin " + i).getBytes(StandardCharsets.UTF_8));
-            SendStatus status = producer.send(message).getSendStatus();
-            MqAdmin.that(status == SendStatus.SEND_OK, "send status " + status);
+            Message message = new Message(topic, "TagA", "key-" + i, ("admin " + i).getBytes(StandardCharsets.UTF_8));
+            SendResult sent = producer.send(message);
+            MqAdmin.that(sent.getSendStatus() == SendStatus.SEND_OK, "send status " + sent.getSendStatus());
+            results.add(sent);
         }
         producer.getDefaultMQProducerImpl().getMqClientFactory().sendHeartbeatToAllBrokerWithLock();
         DefaultMQPushConsumer consumer = consume();
@@ -84,6 +88,11 @@ public final class AdminSuite {
         check("producerConnection_shows_the_producer", this::producerConnection);
         check("updateSubGroup_creates_a_group", this::updateSubGroup);
         check("getBrokerConfig_prints_the_configuration", this::brokerConfig);
+        check("queryMsgByKey_prints_the_message", this::queryByKey);
+        check("queryMsgByUniqueKey_prints_the_message", this::queryByUniqueKey);
+        check("queryMsgById_prints_the_message_of_a_place", this::queryById);
+        check("queryMsgByOffset_prints_the_message", this::queryByOffset);
+        check("printMsg_prints_every_message", this::printMessages);
         check("wiped_write_permission_comes_back", this::writePermission);
         check("kv_configuration_is_put_read_and_deleted", this::orderConf);
         consumer.shutdown();
@@ -109,6 +118,48 @@ public final class AdminSuite {
         }
         MqAdmin.that(received.get() == MESSAGES, "consumed " + received + " of " + MESSAGES);
         return consumer;
+    }
+
+    private void queryByKey() throws Exception {
+        List<String> lines = admin.run("queryMsgByKey -t " + topic + " -k key-7");
+        MqAdmin.columns(lines, "#Message ID", "#QID", "#Offset");
+        String[] row = MqAdmin.row(lines, results.get(7).getMsgId());
+        MqAdmin.equal(String.valueOf(results.get(7).getMessageQueue().getQueueId()), row[1], "queue");
+        MqAdmin.equal(String.valueOf(results.get(7).getQueueOffset()), row[2], "offset");
+        MqAdmin.equal(1L, lines.stream().filter(line -> line.contains(results.get(7).getMsgId())).count(), "rows");
+    }
+
+    private void queryByUniqueKey() throws Exception {
+        SendResult sent = results.get(5);
+        List<String> lines = admin.run("queryMsgByUniqueKey -t " + topic + " -i " + sent.getMsgId());
+        theMessage(lines, sent, "key-5");
+    }
+
+    private void queryById() throws Exception {
+        SendResult sent = results.get(6);
+        theMessage(admin.run("queryMsgById -t " + topic + " -i " + sent.getOffsetMsgId()), sent, "key-6");
+        theMessage(admin.run("queryMsgById -t " + topic + " -i " + sent.getMsgId()), sent, "key-6");
+    }
+
+    private void queryByOffset() throws Exception {
+        SendResult sent = results.get(8);
+        String place = " -b " + sent.getMessageQueue().getBrokerName() + " -i " + sent.getMessageQueue().getQueueId()
+            + " -o " + sent.getQueueOffset();
+        theMessage(admin.run("queryMsgByOffset -t " + topic + place), sent, "key-8");
+    }
+
+    private void theMessage(List<String> lines, SendResult sent, String key) {
+        MqAdmin.that(lines.stream().anyMatch(line -> line.matches("Topic: +" + topic)), "no topic");
+        MqAdmin.that(lines.stream().anyMatch(line -> line.matches("Keys: +\\[" + key + "\\]")), "no key");
+        MqAdmin.that(lines.stream().anyMatch(line -> line.matches("Queue Offset: +" + sent.getQueueOffset())), "no offset");
+        MqAdmin.contains(lines, sent.getMsgId());
+    }
+
+    private void printMessages() throws Exception {
+        List<String> lines = admin.run("printMsg -t " + topic);
+        long printed = lines.stream().filter(line -> line.startsWith("MSGID:")).count();
+        MqAdmin.equal((long) MESSAGES, printed, "messages");
+        results.forEach(sent -> MqAdmin.contains(lines, sent.getMsgId()));
     }
 
     private void updateTopic() throws Exception {
