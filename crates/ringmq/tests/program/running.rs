@@ -68,7 +68,7 @@ fn a_broker_registers_where_the_environment_says_and_keeps_its_name() {
     let conf = dir.file(
         "broker.conf",
         "brokerName=broker-x\nlistenPort=23112\nbrokerIP1=127.0.0.2\nstorePathRootDir=store-x\n\
-         brokerRole=ASYNC_MASTER\nfileReservedTime=48\nmappedFileSizeCommitLog=16777216\n",
+         brokerRole=ASYNC_MASTER\nenableCalcFilterBitMap=true\nmappedFileSizeCommitLog=16777216\n",
     );
     let mut broker = ringmq(&dir, &["broker", "-c", &conf, "--shards", "2"]);
     broker.env("NAMESRV_ADDR", "127.0.0.1:23113");
@@ -84,7 +84,7 @@ fn a_broker_registers_where_the_environment_says_and_keeps_its_name() {
     let (code, errors) = broker.stop(Signal::SIGINT);
     assert_eq!(code, Some(0), "{errors}");
     assert!(
-        errors.contains("fileReservedTime has no effect"),
+        errors.contains("enableCalcFilterBitMap has no effect"),
         "{errors}"
     );
     let (code, errors) = name_server.stop(Signal::SIGINT);
