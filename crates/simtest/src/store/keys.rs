@@ -76,6 +76,9 @@ pub(super) async fn ask(life: &Life, topic: &str, key: &str, count_max: usize) {
     if troubled || !answer.is_complete || answer.messages.len() == count_max {
         return;
     }
+    // What went with old segments meanwhile need not be found.
+    let start = life.store.stats().start;
+    before.retain(|stored| stored.phy_position >= start);
     for stored in before {
         let is_there = now.iter().any(|other| Rc::ptr_eq(other, &stored));
         let found = answer.messages.iter();
@@ -141,14 +144,14 @@ impl Run {
         let (store, sim) = (opened.store.clone(), opened.sim.clone());
         let asked = (topic.to_owned(), key.to_owned());
         let shard = self.shape.settings.shard.as_u16();
-        let answer = self.host.block_on(shard, move |_| async move {
+        let (answer, start) = self.host.block_on(shard, move |_| async move {
             for _ in 0..PATIENCE.0 {
                 let found = store
                     .query_keys(&query(&asked.0, &asked.1, count_max))
                     .await;
                 let answer = found.unwrap_or_else(|error| panic!("query by key: {error}"));
                 if answer.is_complete {
-                    return answer;
+                    return (answer, store.stats().start);
                 }
                 sim.sleep(PATIENCE.1).await;
             }
@@ -156,10 +159,13 @@ impl Run {
         });
         check_order(&answer);
         let model = self.model.borrow();
-        let wanted = model.with_key(topic, key);
+        // Old segments go at any time: what lies before the log's start counts on neither side.
+        let mut wanted = model.with_key(topic, key);
+        wanted.retain(|stored| stored.phy_position >= start);
         let units: Vec<_> = answer
             .messages
             .iter()
+            .filter(|message| message.phy_offset.position().0 >= start)
             .map(|message| &message.unit)
             .collect();
         let lied = self.shape.trouble == Trouble::Lying && self.host.faults_struck() > 0;
