@@ -101,6 +101,10 @@ async fn part_of<R: Rt>(services: &Services<R>) -> Part {
             fenced: shard.store.fenced().map(|reason| reason.to_string()),
             is_stalled: shard.store.is_stalled(),
             damaged: stats.damaged,
+            unsynced_bytes: stats.unsynced_bytes,
+            unsynced_ms: stats.unsynced_ms,
+            unsynced_bytes_max: stats.unsynced_bytes_max,
+            unsynced_ms_max: stats.unsynced_ms_max,
         },
         parked_pulls: services.pull.parked_count(),
         delay_levels: levels.filter_map(level).collect(),
@@ -144,6 +148,13 @@ pub(crate) struct DiskFigures {
     pub(crate) is_stalled: bool,
     /// Damaged blocks, messages and pages that were met.
     pub(crate) damaged: u64,
+    /// What a power cut would cost now: bytes of the log, and how long the oldest has waited, in
+    /// milliseconds.
+    pub(crate) unsynced_bytes: u64,
+    pub(crate) unsynced_ms: u64,
+    /// What the two are held to.
+    pub(crate) unsynced_bytes_max: u64,
+    pub(crate) unsynced_ms_max: u64,
 }
 
 /// Everything that the table is made of.
@@ -333,6 +344,11 @@ fn disks(disks: &[DiskFigures]) -> Vec<(String, String)> {
         }
     };
     let damaged: u64 = disks.iter().map(|disk| disk.damaged).sum();
+    let sum = |of: fn(&DiskFigures) -> u64| disks.iter().map(of).sum::<u64>().to_string();
+    let most = |of: fn(&DiskFigures) -> u64| {
+        let most = disks.iter().map(of).max();
+        most.unwrap_or(0).to_string()
+    };
     let mut rows = vec![
         (
             "shardsFenced".to_owned(),
@@ -340,6 +356,16 @@ fn disks(disks: &[DiskFigures]) -> Vec<(String, String)> {
         ),
         ("shardsStalled".to_owned(), list(&|disk| disk.is_stalled)),
         ("damageFound".to_owned(), damaged.to_string()),
+        ("unsyncedBytes".to_owned(), sum(|disk| disk.unsynced_bytes)),
+        (
+            "unsyncedBytesMax".to_owned(),
+            sum(|disk| disk.unsynced_bytes_max),
+        ),
+        ("unsyncedMillis".to_owned(), most(|disk| disk.unsynced_ms)),
+        (
+            "unsyncedMillisMax".to_owned(),
+            most(|disk| disk.unsynced_ms_max),
+        ),
     ];
     for (shard, disk) in disks.iter().enumerate() {
         if let Some(reason) = &disk.fenced {
@@ -484,12 +510,19 @@ mod tests {
         figures.disks[1].fenced = Some("sync of /data failed: EIO".to_owned());
         figures.disks[0].is_stalled = true;
         figures.disks[0].damaged = 3;
+        (
+            figures.disks[0].unsynced_bytes,
+            figures.disks[1].unsynced_bytes,
+        ) = (40, 2);
+        (figures.disks[0].unsynced_ms, figures.disks[1].unsynced_ms) = (7, 9);
         let table = table(&figures);
         for (key, value) in [
             ("brokerActive", "false"),
             ("shardsFenced", "1"),
             ("shardsStalled", "0"),
             ("damageFound", "3"),
+            ("unsyncedBytes", "42"),
+            ("unsyncedMillis", "9"),
         ] {
             assert_eq!(table[key], value, "{key}");
         }

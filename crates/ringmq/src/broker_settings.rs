@@ -124,6 +124,10 @@ fn apply_store(loaded: &Loaded, settings: &mut store::Settings) {
     settings.record_len_max = keys.max_message_size_bytes + RECORD_ROOM_BYTES;
     settings.unflushed_bytes_max = keys.unflushed_bytes_max;
     settings.tail_ring_bytes = keys.tail_ring_bytes;
+    settings.unsynced_bytes_max = keys.unsynced_bytes_max;
+    settings.unsynced_ms_max = keys
+        .unsynced_millis_max
+        .max(2 * keys.flush_interval_commit_log_ms);
     settings.tail_cache_bytes = keys.tail_cache_bytes;
     settings.cold_cache_bytes = keys.cold_cache_bytes;
     settings.index_cache_bytes = keys.index_cache_bytes;

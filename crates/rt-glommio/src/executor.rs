@@ -57,7 +57,7 @@ impl Options {
             listen: Vec::new(),
             mesh_capacity: 1_024,
             stall_limit: Some(Duration::from_secs(10)),
-            drain_limit: Duration::from_secs(1),
+            drain_limit: Duration::from_millis(100),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Owned by the shard. Nothing here waits, so between taking a queue offset and placing the bytes
 //! no other task runs. Invariant: an append that is refused leaves log and queues as they were.
 
+use crate::block::HEADER_LEN;
 use crate::commit_log::{NoPlace, Place};
 use crate::consume_queue::{QueueRef, Unit};
 use crate::error::AppendError;
@@ -188,8 +189,14 @@ impl<R: Rt> Inner<R> {
                 .place(len, self.reserve(is_message), now_ms)
                 .map_err(|no_place| self.no_place(log, no_place)),
         };
-        if refused.is_err() {
-            add(&self.counters.refused, 1);
+        match &refused {
+            Ok(place) if place.at == HEADER_LEN => {
+                if log.note_opened(place.block, self.rt.monotonic_us()) {
+                    self.unsynced_began.notify();
+                }
+            }
+            Ok(_) => {}
+            Err(_) => add(&self.counters.refused, 1),
         }
         refused
     }
@@ -206,6 +213,10 @@ impl<R: Rt> Inner<R> {
                         log.segments.frontier().saturating_sub(log.written()),
                     ),
                 }
+            }
+            NoPlace::TooFarAhead { end } => {
+                let ahead = end.saturating_sub(log.durable());
+                self.busy(ahead, self.settings.window())
             }
             NoPlace::RingFull => {
                 let max = log.ring.as_ref().map_or(0, TailRing::capacity);
@@ -237,6 +248,9 @@ impl<R: Rt> Inner<R> {
                 len: len - TAG_LEN,
                 max,
             });
+        }
+        if self.is_sync_late.get() {
+            return Some(self.busy(log.unsynced(), self.settings.window()));
         }
         let waiting = self.waiting_bytes(log);
         let waiting_max = 2 * self.settings.unflushed_bytes_max as u64;

@@ -7,6 +7,7 @@
 use crate::block::{u16_at, u32_at, u64_at};
 use crate::consume_queue::{Queue, UNIT_LEN, UnitBytes, fits_together};
 use crate::record::RecordKind;
+use crate::settings::WINDOW_UNIT;
 use base::{QueueId, ShardId};
 
 const MAGIC: [u8; 4] = *b"RqC1";
@@ -24,6 +25,8 @@ pub(crate) struct CheckpointHead {
     /// Everything before was durable.
     pub(crate) durable: u64,
     pub(crate) secret: u32,
+    /// No block beyond the end of the log lies further from it than this, in bytes; 0: unknown.
+    pub(crate) window: u64,
 }
 
 /// One queue in a checkpoint.
@@ -63,8 +66,9 @@ impl CheckpointWriter {
         bytes.extend(head.position.to_le_bytes());
         bytes.extend(head.durable.to_le_bytes());
         bytes.extend(head.secret.to_le_bytes());
-        bytes.extend([0; 8]);
-        bytes.truncate(HEAD_LEN);
+        bytes.extend(((head.window / WINDOW_UNIT) as u32).to_le_bytes());
+        bytes.extend([0; 4]);
+        assert_eq!(bytes.len(), HEAD_LEN);
         Self { bytes, queues: 0 }
     }
 
@@ -115,6 +119,7 @@ impl Checkpoint {
             position: u64_at(body, 16),
             durable: u64_at(body, 24),
             secret: u32_at(body, 32),
+            window: u64::from(u32_at(body, 36)) * WINDOW_UNIT,
         };
         let queue_count = u32_at(body, QUEUE_COUNT_AT);
         let mut rest = Cursor(&body[HEAD_LEN..]);
@@ -194,6 +199,7 @@ mod tests {
             position: 4_096,
             durable: 8_192,
             secret: 5,
+            window: 64 << 20,
         };
         let mut table = QueueTable::default();
         let reference = table.find_or_create("TopicTest", QueueId(7));

@@ -108,6 +108,7 @@ impl<R: Rt> Inner<R> {
             position,
             durable: position,
             secret: log.secret,
+            window: log.window(),
         });
         self.queues
             .borrow()

@@ -55,6 +55,8 @@ pub(crate) enum NoPlace {
     AboveFrontier { end: u64 },
     /// The tail ring has no slot for its block.
     RingFull,
+    /// It would lie too far ahead of what is durable.
+    TooFarAhead { end: u64 },
 }
 
 /// Where a record goes: in the open block.
@@ -75,6 +77,8 @@ pub(crate) struct CommitLog<D: Disk> {
     pub(crate) secret: u32,
     align: usize,
     block_bytes: usize,
+    /// How far the log may run ahead of what is durable, in bytes.
+    window: u64,
     pub(crate) segments: Segments<D::File>,
     pub(crate) tail: TailCache<D::Buf>,
     /// Where records are kept until they are written; none where an acknowledgement waits for the
@@ -93,6 +97,8 @@ pub(crate) struct CommitLog<D: Disk> {
     appended: u64,
     written: u64,
     durable: u64,
+    /// Blocks that are not durable: where each starts, and when it was opened, in microseconds.
+    opened: VecDeque<(u64, u64)>,
 }
 
 impl<D: Disk> CommitLog<D> {
@@ -110,6 +116,7 @@ impl<D: Disk> CommitLog<D> {
             secret,
             align: settings.block_align,
             block_bytes: settings.block_bytes,
+            window: settings.window(),
             segments,
             tail: TailCache::new(settings.tail_cache_bytes),
             ring: None,
@@ -122,6 +129,7 @@ impl<D: Disk> CommitLog<D> {
             appended: end,
             written: end,
             durable: end,
+            opened: VecDeque::new(),
         }
     }
 
@@ -167,6 +175,17 @@ impl<D: Disk> CommitLog<D> {
 
     pub(crate) fn writes_in_flight(&self) -> usize {
         self.in_flight.len()
+    }
+
+    /// The newest block was opened now. Tells whether it is the only one that is not durable.
+    pub(crate) fn note_opened(&mut self, block: u64, now_us: u64) -> bool {
+        self.opened.push_back((block, now_us));
+        self.opened.len() == 1
+    }
+
+    /// When the oldest block that is not durable was opened, in microseconds.
+    pub(crate) fn unsynced_since_us(&self) -> Option<u64> {
+        self.opened.front().map(|(_, opened_us)| *opened_us)
     }
 
     /// Bytes in the open block; 0 when there is nothing to write in it.
@@ -247,9 +266,7 @@ impl<D: Disk> CommitLog<D> {
             let takes_more = open.capacity <= self.block_bytes;
             if takes_more && end <= open.capacity {
                 let padded = open.position + self.block_len(end, open.capacity) as u64;
-                if padded > limit {
-                    return Err(NoPlace::AboveFrontier { end: padded });
-                }
+                self.check_end(padded, limit)?;
                 return Ok(open);
             }
         }
@@ -260,14 +277,37 @@ impl<D: Disk> CommitLog<D> {
         let (position, room) = self.next_block(after_open, need);
         let capacity = (self.block_bytes as u64).max(need).min(room) as usize;
         let end = position + self.block_len(HEADER_LEN + len, capacity) as u64;
-        if end > limit {
-            return Err(NoPlace::AboveFrontier { end });
-        }
+        self.check_end(end, limit)?;
         Ok(OpenShape {
             position,
             used: HEADER_LEN,
             capacity,
         })
+    }
+
+    /// Whether a block may end at `end`.
+    fn check_end(&self, end: u64, limit: u64) -> Result<(), NoPlace> {
+        if end > self.durable + self.window {
+            return Err(NoPlace::TooFarAhead { end });
+        }
+        if end > limit {
+            return Err(NoPlace::AboveFrontier { end });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// Holds the log to a smaller window than the settings ask for.
+    pub(crate) fn narrow_window(&mut self, window: u64) {
+        self.window = self.window.min(window);
+    }
+
+    /// Bytes that a power cut would cost now.
+    pub(crate) fn unsynced(&self) -> u64 {
+        self.appended.saturating_sub(self.durable)
     }
 
     fn place_in(open: &OpenBlock<D::Buf>) -> Place {
@@ -507,6 +547,13 @@ impl<D: Disk> CommitLog<D> {
     pub(crate) fn synced(&mut self, position: u64) {
         assert!(self.durable <= position && position <= self.written);
         self.durable = position;
+        while self
+            .opened
+            .front()
+            .is_some_and(|(block, _)| *block < position)
+        {
+            self.opened.pop_front();
+        }
     }
 
     /// The open block when it holds anything: where it starts, header and records so far. The header

@@ -73,7 +73,51 @@ pub(crate) async fn sync_task<R: Rt>(inner: Rc<Inner<R>>) {
     }
 }
 
+/// Holds appends back while what was acknowledged waits too long for its sync, until the store
+/// closes. It wakes once per bound while something is not durable, and not at all otherwise.
+pub(crate) async fn lateness_task<R: Rt>(inner: Rc<Inner<R>>) {
+    let bound_us = inner.settings.unsynced_ms_max * 1_000;
+    while !inner.closing.get() && inner.fenced.borrow().is_none() {
+        let (began, progress) = (inner.unsynced_began.count(), inner.progress.count());
+        let Some(since_us) = inner.log.borrow().unsynced_since_us() else {
+            inner.unsynced_began.wait_past(began).await;
+            continue;
+        };
+        let now_us = inner.rt.monotonic_us();
+        if now_us < since_us + bound_us {
+            let rest = Duration::from_micros(since_us + bound_us - now_us);
+            first_of(inner.closed.wait(), inner.rt.sleep(rest)).await;
+            continue;
+        }
+        if !inner.is_sync_late.replace(true) {
+            let unsynced = inner.log.borrow().unsynced();
+            tracing::warn!(
+                shard = %inner.settings.shard, unsynced, after_ms = inner.settings.unsynced_ms_max,
+                "the disk is late: producers wait until what is acknowledged is durable"
+            );
+        }
+        inner.progress.wait_past(progress).await;
+    }
+}
+
 impl<R: Rt> Inner<R> {
+    /// How long the oldest record that is not durable has waited, in milliseconds.
+    pub(crate) fn unsynced_ms(&self, log: &crate::commit_log::CommitLog<R::Disk>) -> u64 {
+        let now_us = self.rt.monotonic_us();
+        let waited = log
+            .unsynced_since_us()
+            .map(|since| now_us.saturating_sub(since));
+        waited.unwrap_or(0) / 1_000
+    }
+
+    /// Appends go on once the oldest record that is not durable is young enough.
+    fn note_sync_in_time(&self) {
+        let log = self.log.borrow();
+        if self.unsynced_ms(&log) < self.settings.unsynced_ms_max {
+            self.is_sync_late.set(false);
+        }
+    }
+
     fn positions(&self) -> (u64, u64, u64) {
         let log = self.log.borrow();
         (log.written(), log.durable(), log.appended())
@@ -176,7 +220,11 @@ impl<R: Rt> Inner<R> {
         self.settings.flush == FlushMode::Sync
             || self.closing.get()
             || self.sync_wanted.get() > durable
-            || written - durable >= self.settings.async_flush_bytes
+            || written - durable
+                >= self
+                    .settings
+                    .async_flush_bytes
+                    .min(self.settings.window() / 4)
             || self.rt.monotonic_us() >= synced_us + interval_us
     }
 
@@ -205,6 +253,7 @@ impl<R: Rt> Inner<R> {
         if self.fenced.borrow().is_none() {
             self.log.borrow_mut().synced(target);
             self.drain_pending(target);
+            self.note_sync_in_time();
             self.progress.notify();
             self.room.notify();
             self.work.notify();

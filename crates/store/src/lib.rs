@@ -29,6 +29,7 @@ mod search;
 mod segment;
 mod settings;
 mod stall;
+mod start;
 mod stats;
 mod store;
 mod tail_cache;

@@ -43,6 +43,13 @@ pub struct Settings {
     /// Length of the tail ring in asynchronous mode, in bytes; more where the longest record needs
     /// it. At most so much is acknowledged and not yet written.
     pub tail_ring_bytes: usize,
+    /// How far the log may run ahead of what is durable, in bytes: what a power cut can cost in
+    /// asynchronous mode, and how far a recovery looks beyond the end of the log. More where the
+    /// longest record needs it.
+    pub unsynced_bytes_max: u64,
+    /// How long a message may be acknowledged and not durable in asynchronous mode, in milliseconds;
+    /// appends wait then.
+    pub unsynced_ms_max: u64,
     /// Memory for the newest blocks of the log, in bytes.
     pub tail_cache_bytes: usize,
     /// Memory for old blocks that were read, in bytes.
@@ -85,6 +92,9 @@ pub struct Settings {
     pub no_space_retry_ms: u64,
 }
 
+/// The unit of [`Settings::window`] on disk, in bytes.
+pub(crate) const WINDOW_UNIT: u64 = 4_096;
+
 impl Settings {
     /// Settings for production; `dir` and the shard have no default.
     pub fn new(dir: PathBuf, shard: ShardId, shard_count: u16) -> Self {
@@ -100,6 +110,8 @@ impl Settings {
             flush: FlushMode::Async,
             unflushed_bytes_max: 16 << 20,
             tail_ring_bytes: 32 << 20,
+            unsynced_bytes_max: 64 * MIB,
+            unsynced_ms_max: 2_000,
             tail_cache_bytes: 32 << 20,
             cold_cache_bytes: 4 << 20,
             index_cache_bytes: 4 << 20,
@@ -110,7 +122,7 @@ impl Settings {
             segments_ahead: 1,
             zero_ahead_bytes: 64 * MIB,
             zero_step_bytes: 16 * MIB,
-            checkpoint_bytes: 128 * MIB,
+            checkpoint_bytes: 48 * MIB,
             async_flush_interval_ms: 500,
             async_flush_bytes: 16 * MIB,
             async_gather_us: 1_000,
@@ -131,6 +143,7 @@ impl Settings {
             record_len_max: 32 << 10,
             unflushed_bytes_max: 64 << 10,
             tail_ring_bytes: 128 << 10,
+            unsynced_bytes_max: 256 << 10,
             tail_cache_bytes: 32 << 10,
             cold_cache_bytes: 16 << 10,
             index_cache_bytes: 16 << 10,
@@ -156,6 +169,19 @@ impl Settings {
         longest
             .next_multiple_of(self.block_align)
             .max(self.block_bytes)
+    }
+
+    /// How far the log may run ahead of what is durable, in bytes: a multiple of [`WINDOW_UNIT`].
+    pub(crate) fn window(&self) -> u64 {
+        let least = 4 * (self.block_len_max() + self.block_bytes) as u64;
+        let wanted = self.unsynced_bytes_max.max(least);
+        wanted.next_multiple_of(WINDOW_UNIT)
+    }
+
+    /// Bytes that are not durable above which producers are held back, so that what they have on its
+    /// way still fits in the window.
+    pub(crate) fn unsynced_high(&self) -> u64 {
+        self.window() - 2 * (self.block_len_max() + self.block_bytes) as u64
     }
 
     /// Slots of the tail ring, each of one block: at least two of the longest blocks and some more.

@@ -26,6 +26,16 @@ macro_rules! counters {
             pub durable: u64,
             /// Everything before is zeroed ahead.
             pub frontier: u64,
+            /// Bytes of the log that are not durable: what a power cut would cost under
+            /// `ASYNC_FLUSH`.
+            pub unsynced_bytes: u64,
+            /// How long the oldest of them has waited, in milliseconds.
+            pub unsynced_ms: u64,
+            /// What the bytes never exceed.
+            pub unsynced_bytes_max: u64,
+            /// When the oldest has waited for so long, nothing more is acknowledged under
+            /// `ASYNC_FLUSH`.
+            pub unsynced_ms_max: u64,
             /// 1 when the shard is fenced.
             pub fenced: u64,
             /// 1 while the disk stands still.

@@ -6,7 +6,6 @@
 //! acknowledged; after a fence nothing more is acknowledged.
 
 use crate::append::{AppendReceipt, MessagePlace};
-use crate::checkpointer::checkpoint_task;
 use crate::cold::ColdCache;
 use crate::commit_log::CommitLog;
 use crate::consume_queue::page_io::PageFiles;
@@ -14,24 +13,21 @@ use crate::consume_queue::pages::Pages;
 use crate::consume_queue::{Queue, QueueRef, QueueTable};
 use crate::damage::LineBudget;
 use crate::error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
-use crate::flush::{sync_task, write_task};
-use crate::key_index::{KeyAnswer, KeyIndex, KeyQuery, follow_task, keep_task, load, tend_task};
+use crate::key_index::{KeyAnswer, KeyIndex, KeyQuery, load};
 use crate::layout::{ShardPaths, prepare_root_of};
 use crate::read::{Accept, GetResult, ReadLimits, TailRead};
 use crate::record::RecordKind;
 use crate::recover::{Recovered, State, recover};
-use crate::retention::{self, Shortage, StoreClock, Times, retention_task, space_task};
-use crate::scrub::scrub_task;
+use crate::retention::{self, Shortage, StoreClock, Times};
 use crate::search::Boundary;
 use crate::settings::{FlushMode, Settings};
-use crate::stall::{Stall, stall_task};
+use crate::stall::Stall;
+use crate::start::{make_directories, make_ring};
 use crate::stats::{Counters, StoreStats};
-use crate::tail_ring::{RingOwner, TailRing, ring_len};
-use crate::zero_ahead::{is_full, zero_task};
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
 use remoting::message::MessageFields;
+use rt::Rt;
 use rt::sync::{Event, Gate};
-use rt::{Class, Disk, Rt, SharedMap};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -75,6 +71,10 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) arrived: Event,
     pub(crate) zero_wanted: Event,
     pub(crate) checkpoint_wanted: Event,
+    /// Something is not durable, and before everything was.
+    pub(crate) unsynced_began: Event,
+    /// What is acknowledged waits for its sync for too long: nothing more is acknowledged.
+    pub(crate) is_sync_late: Cell<bool>,
     pub(crate) closed: Event,
     /// The writing task waits for an append, and whether only for a full block.
     pub(crate) writer_waits: Cell<bool>,
@@ -132,6 +132,7 @@ impl<R: Rt> ShardStore<R> {
         let keys = KeyIndex::new(&settings, runs);
         let ring = make_ring(&rt, &mut settings, &paths, state.secret).await?;
         let told = state.retention.take();
+        let window_on_disk = state.window_on_disk;
         let (inner, recovered) = Inner::new(rt, settings, paths, page_files, keys, state);
         inner.log.borrow_mut().ring = ring;
         let inner = Rc::new(inner);
@@ -139,6 +140,7 @@ impl<R: Rt> ShardStore<R> {
             OpenError::io("trimming the queue index", &inner.paths.index, source)
         })?;
         inner.prepare_first_room().await?;
+        inner.record_window(window_on_disk).await?;
         inner.start_tasks();
         Ok((Self(inner), recovered))
     }
@@ -467,6 +469,10 @@ impl<R: Rt> ShardStore<R> {
             written: log.written(),
             durable: log.durable(),
             frontier: log.segments.frontier(),
+            unsynced_bytes: log.unsynced(),
+            unsynced_ms: self.0.unsynced_ms(&log),
+            unsynced_bytes_max: self.0.settings.window(),
+            unsynced_ms_max: self.0.settings.unsynced_ms_max,
             fenced: u64::from(self.0.fenced.borrow().is_some()),
             stalled: u64::from(self.0.stall.is_stalled()),
             ..self.0.counters.copy()
@@ -495,76 +501,6 @@ impl<R: Rt> ShardStore<R> {
         inner.progress.notify();
         inner.fenced_or_ok()
     }
-}
-
-/// The tail ring of this life, empty and durably so. What recovery took from the one before is in
-/// the log by now.
-async fn make_ring<R: Rt>(
-    rt: &R,
-    settings: &mut Settings,
-    paths: &ShardPaths,
-    secret: u32,
-) -> Result<Option<TailRing<<R::Disk as Disk>::Map>>, OpenError> {
-    let (disk, path) = (rt.disk(), paths.tail_ring());
-    if settings.flush == FlushMode::Async {
-        let slot_len = settings.block_bytes;
-        let owner = RingOwner {
-            shard: settings.shard,
-            secret,
-            life: rt.random_u64(),
-        };
-        let failed = |source| OpenError::io("preparing the tail ring", &path, source);
-        let len = ring_len(slot_len, settings.ring_slots());
-        match disk.map_shared(&path, len).await {
-            Ok(map) => {
-                let ring = TailRing::new(map, owner, slot_len);
-                ring.map().sync().await.map_err(failed)?;
-                return Ok(Some(ring));
-            }
-            Err(error) if is_full(&error) => {
-                tracing::warn!(
-                    shard = %settings.shard, path = %path.display(), len,
-                    "no room for the tail ring: until the next start this shard acknowledges as \
-                     under SYNC_FLUSH"
-                );
-                settings.flush = FlushMode::Sync;
-            }
-            Err(error) => return Err(failed(error)),
-        }
-    }
-    // A ring that nobody writes must not be there when a later start looks for one.
-    match disk.remove(&path).await {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(OpenError::io("removal", &path, source)),
-        Ok(()) => {
-            let synced = disk.sync_dir(&paths.shard).await;
-            synced.map_err(|source| OpenError::io("sync of a directory", &paths.shard, source))?;
-            Ok(None)
-        }
-    }
-}
-
-async fn make_directories<D: Disk>(
-    disk: &D,
-    root: &std::path::Path,
-    paths: &ShardPaths,
-) -> Result<(), OpenError> {
-    for dir in [&paths.commit_log, &paths.index, &paths.keys] {
-        let failed = |source| OpenError::io("creation of a directory", dir, source);
-        disk.create_dir_all(dir).await.map_err(failed)?;
-    }
-    // Also the names that an earlier start made and did not live to sync.
-    for dir in [
-        root,
-        &paths.shard,
-        &paths.commit_log,
-        &paths.index,
-        &paths.keys,
-    ] {
-        let failed = |source| OpenError::io("sync of a directory", dir, source);
-        disk.sync_dir(dir).await.map_err(failed)?;
-    }
-    Ok(())
 }
 
 impl<R: Rt> Inner<R> {
@@ -613,6 +549,8 @@ impl<R: Rt> Inner<R> {
             arrived: Event::new(),
             zero_wanted: Event::new(),
             checkpoint_wanted: Event::new(),
+            unsynced_began: Event::new(),
+            is_sync_late: Cell::new(false),
             closed: Event::new(),
             writer_waits: Cell::new(false),
             writer_gathers: Cell::new(false),
@@ -627,68 +565,12 @@ impl<R: Rt> Inner<R> {
         (inner, recovered)
     }
 
-    /// Zeroes so much that the first appends have room.
-    async fn prepare_first_room(&self) -> Result<(), OpenError> {
-        let enough = self.room_kept();
-        loop {
-            let (frontier, sealed) = {
-                let log = self.log.borrow();
-                (log.segments.frontier(), log.sealed())
-            };
-            if frontier >= sealed + enough {
-                return Ok(());
-            }
-            match self.zero_step().await {
-                Ok(()) => {}
-                Err(error) if is_full(&error) => {
-                    self.note_full().await;
-                    if frontier == 0 {
-                        let path = self.paths.commit_log.clone();
-                        let shortage = self.no_space.take();
-                        let available = shortage.map_or(0, |shortage| shortage.available);
-                        return Err(OpenError::NoSpace { path, available });
-                    }
-                    // There is a log to read; appends are refused until there is space.
-                    return Ok(());
-                }
-                Err(source) => {
-                    let path = &self.paths.commit_log;
-                    return Err(OpenError::io("preparing the log", path, source));
-                }
-            }
-        }
-    }
-
     /// Zeroed room that is kept free before producers are held back, in bytes.
     pub(crate) fn room_kept(&self) -> u64 {
         let settings = &self.settings;
         // The longest record may leave as much of a segment's end unused.
         let wanted = 2 * (settings.record_len_max + settings.block_bytes) as u64;
         wanted.min(settings.zero_low_bytes())
-    }
-
-    fn start_tasks(self: &Rc<Self>) {
-        self.start(Class::Flush, write_task(Rc::clone(self)));
-        self.start(Class::Flush, sync_task(Rc::clone(self)));
-        self.start(Class::Housekeeping, stall_task(Rc::clone(self)));
-        self.start(Class::Housekeeping, scrub_task(Rc::clone(self)));
-        self.start(Class::Housekeeping, zero_task(Rc::clone(self)));
-        self.start(Class::Housekeeping, checkpoint_task(Rc::clone(self)));
-        self.start(Class::Housekeeping, retention_task(Rc::clone(self)));
-        self.start(Class::Housekeeping, space_task(Rc::clone(self)));
-        if self.keys.is_on() {
-            self.start(Class::Housekeeping, follow_task(Rc::clone(self)));
-            self.start(Class::Housekeeping, keep_task(Rc::clone(self)));
-            self.start(Class::Housekeeping, tend_task(Rc::clone(self)));
-        }
-    }
-
-    fn start(&self, class: Class, task: impl Future<Output = ()> + 'static) {
-        let pass = self.tasks.enter();
-        self.rt.spawn(class, async move {
-            task.await;
-            drop(pass);
-        });
     }
 
     pub(crate) fn acknowledged(&self) -> LogPosition {
@@ -708,23 +590,21 @@ impl<R: Rt> Inner<R> {
         let zeroed = log.segments.frontier() >= log.sealed() + self.room_kept();
         let longest = self.settings.block_len_max();
         let fits = log.ring.as_ref().is_none_or(|ring| ring.has_room(longest));
-        let kept_up = fits && self.waiting_bytes(&log) <= self.settings.unflushed_bytes_max as u64;
+        let kept_up = fits
+            && !self.is_sync_late.get()
+            && log.unsynced() <= self.settings.unsynced_high()
+            && self.waiting_bytes(&log) <= self.settings.unflushed_bytes_max as u64;
         if !zeroed {
             self.zero_wanted.notify();
         }
         kept_up && (zeroed || self.has_shortage())
     }
 
-    /// Bytes that wait for the disk: to be synced in synchronous mode, else to be written. What is
-    /// written and not synced is bounded as well, at a larger length.
+    /// Bytes that wait for the disk: to be synced in synchronous mode, else to be written.
     pub(crate) fn waiting_bytes(&self, log: &CommitLog<R::Disk>) -> u64 {
-        let unsynced = log.appended().saturating_sub(log.durable());
         match self.settings.flush {
-            FlushMode::Sync => unsynced,
-            FlushMode::Async => {
-                let allowed = 8 * self.settings.async_flush_bytes;
-                log.unwritten().max(unsynced.saturating_sub(allowed))
-            }
+            FlushMode::Sync => log.unsynced(),
+            FlushMode::Async => log.unwritten(),
         }
     }
 
@@ -764,6 +644,7 @@ impl<R: Rt> Inner<R> {
             &self.zero_wanted,
             &self.checkpoint_wanted,
             &self.retention.wanted,
+            &self.unsynced_began,
             &self.closed,
         ] {
             event.notify();

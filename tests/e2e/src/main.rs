@@ -16,6 +16,7 @@ mod disk;
 mod official;
 mod packages;
 mod report;
+mod restart;
 mod standalone;
 mod suites;
 
@@ -44,6 +45,9 @@ struct Arguments {
     /// How often the disk becomes full and free again.
     #[arg(long, default_value_t = 20)]
     full_cycles: u32,
+    /// Size of the store that is built for the restart, in MB.
+    #[arg(long, default_value_t = 256)]
+    store_mb: u64,
     /// The program under test; without it `RINGMQ_BINARY`, or the release build.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -82,6 +86,7 @@ fn run(arguments: Arguments) -> Result<()> {
         bad_input::run(&mut report, &programs)?;
         disk::run(&mut report, &programs, arguments.full_cycles);
         crash::run(&mut report, &programs, arguments.kills);
+        restart::run(&mut report, &programs, arguments.store_mb);
         cluster::run(&mut report, &programs);
         if suites::NAMES.iter().any(|suite| report.wants(suite)) {
             packages.install(&report)?;

@@ -75,6 +75,13 @@ config! {
         /// not yet written, in bytes; it is read after the process was killed. More is used where the
         /// longest message needs it. Not in Java.
         "tailRingBytes" [Restart] tail_ring_bytes: usize = 33_554_432, in 1_048_576..=4_294_967_296;
+        /// Most bytes of each shard's log that are not synced yet: what a power cut can cost under
+        /// `ASYNC_FLUSH`, and how far a start looks behind the end of the log. Producers wait rather
+        /// than exceed it. More is used where the longest message needs it. Not in Java.
+        "unsyncedBytesMax" [Restart important] unsynced_bytes_max: u64 = 67_108_864, in 1_048_576..=4_294_967_296;
+        /// How long a message that was acknowledged under `ASYNC_FLUSH` may wait for its sync, in
+        /// milliseconds. Producers wait rather than exceed it. Not in Java.
+        "unsyncedMillisMax" [Restart important] unsynced_millis_max: u64 = 2_000, in 10..=600_000;
         /// Memory for the newest messages of each shard, which are served without the disk, in bytes.
         /// Not in Java.
         "tailCacheBytes" [Restart] tail_cache_bytes: usize = 33_554_432, in 1_048_576..=1_099_511_627_776;
@@ -96,6 +103,6 @@ config! {
         "keyIndexRebuildRate" [Restart] key_index_rebuild_rate: u64 = 134_217_728, in 1_048_576..=1_099_511_627_776;
         /// After how many bytes of log a shard writes a checkpoint; a start reads at most about that
         /// much. Not in Java.
-        "checkpointBytes" [Restart] checkpoint_bytes: u64 = 134_217_728, in 1_048_576..=1_099_511_627_776;
+        "checkpointBytes" [Restart] checkpoint_bytes: u64 = 50_331_648, in 1_048_576..=1_099_511_627_776;
     }
 }

@@ -259,6 +259,7 @@ fn draw_settings(rng: &mut Rng) -> Settings {
         };
         settings.unflushed_bytes_max = rng.skewed(8 << 10, 256 << 10) as usize;
         settings.tail_ring_bytes = rng.skewed(8 << 10, 512 << 10) as usize;
+        settings.unsynced_bytes_max = rng.skewed(8 << 10, 512 << 10);
         settings.tail_cache_bytes = rng.skewed(1 << 10, 64 << 10) as usize;
         settings.cold_cache_bytes = rng.skewed(4 << 10, 64 << 10) as usize;
         settings.index_cache_bytes = rng.skewed(4 << 10, 64 << 10) as usize;

@@ -2,8 +2,9 @@
 //!
 //! Part of recovery. Bytes beyond a tear may be whole blocks, or become whole once a later write
 //! fills the gap; left in place, a block that this recovery gave up could be back after the next
-//! one. Invariant: when this returns, everything below the end is durable and everything above it,
-//! up to the frontier, is zeros that are durable too.
+//! one. No block lies further beyond the end than the window that the log was held to. Invariant: when
+//! this returns, everything below the end is durable and everything in the window is zeros that are
+//! durable too.
 
 use crate::segment::{Segment, Segments};
 use crate::settings::Settings;
@@ -14,20 +15,21 @@ use std::rc::Rc;
 
 const CHUNK_LEN: usize = 512 << 10;
 
-/// Erases everything from `end` on and syncs the segments from `scanned_from` on, which no
+/// Erases everything in `beyond`, from the end of the log on, and syncs the segments from `scanned_from` on, which no
 /// checkpoint vouches for. Gives the number of bytes that were not zero and are now.
 pub(super) async fn beyond<D: Disk>(
     disk: &D,
     segments: &mut Segments<D::File>,
     scanned_from: u64,
-    end: u64,
+    beyond: Range<u64>,
     settings: &Settings,
 ) -> io::Result<u64> {
     let align = settings.block_align as u64;
     let last = segments.last().map_or(0, |segment| segment.start);
     let mut erased = 0;
     for segment in segments.iter_mut() {
-        let span = end.max(segment.start + align)..segment.zeroed_to;
+        let first = beyond.start.max(segment.start + align);
+        let span = first..segment.zeroed_to.min(beyond.end);
         erased += erase(disk, segment, span, align as usize).await?;
         if segment.start < last && segment.zeroed_to < segment.end {
             // A later segment says that this one was whole; what is missing reads as zeros.

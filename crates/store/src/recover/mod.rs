@@ -116,6 +116,10 @@ pub(crate) struct State<D: Disk> {
     pub(crate) slots: [u64; 2],
     /// Segments that are no longer part of the log.
     pub(crate) spares: VecDeque<Spare>,
+    /// How far beyond the end of the log a block may lie, in bytes; 0: unknown.
+    pub(crate) window: u64,
+    /// The least that a checkpoint tells of it.
+    pub(crate) window_on_disk: Option<u64>,
     pub(crate) report: RecoveryReport,
 }
 
@@ -127,7 +131,7 @@ pub(crate) async fn recover<D: Disk>(
     page_files: &PageFiles<D>,
     fresh_secret: u32,
 ) -> Result<State<D>, OpenError> {
-    let (checkpoint, start, slots) = load_checkpoint(disk, settings, paths).await?;
+    let (checkpoint, start, slots, window_on_disk) = load_checkpoint(disk, settings, paths).await?;
     let head = checkpoint.as_ref().map(|checkpoint| checkpoint.head);
     let opened = open_segments::open(disk, settings, paths, head.as_ref()).await?;
     let start = match start {
@@ -150,6 +154,8 @@ pub(crate) async fn recover<D: Disk>(
         retention: None,
         slots,
         spares: opened.spares,
+        window: head.map_or(0, |head| head.window),
+        window_on_disk,
         report: empty_report(start),
         segments: opened.segments,
     };
@@ -197,12 +203,12 @@ fn empty_report(start: ScanStart) -> RecoveryReport {
     }
 }
 
-/// The newest checkpoint that can be read.
+/// The newest checkpoint that can be read, and the smallest window that any of them tells.
 async fn load_checkpoint<D: Disk>(
     disk: &D,
     settings: &Settings,
     paths: &ShardPaths,
-) -> Result<(Option<Checkpoint>, ScanStart, [u64; 2]), OpenError> {
+) -> Result<(Option<Checkpoint>, ScanStart, [u64; 2], Option<u64>), OpenError> {
     let mut found = Vec::new();
     let mut damaged = false;
     let mut slots = [0; 2];
@@ -223,6 +229,10 @@ async fn load_checkpoint<D: Disk>(
             Err(source) => return Err(OpenError::io("read of a checkpoint", &path, source)),
         }
     }
+    let windows = found
+        .iter()
+        .map(|checkpoint: &Checkpoint| checkpoint.head.window);
+    let window = windows.filter(|window| *window > 0).min();
     let newest = found
         .into_iter()
         .max_by_key(|checkpoint| checkpoint.head.sequence);
@@ -232,7 +242,15 @@ async fn load_checkpoint<D: Disk>(
         (Some(_), true) => ScanStart::OlderCheckpoint,
         (None, damaged) => ScanStart::WholeLog { damaged },
     };
-    Ok((newest, start, slots))
+    Ok((newest, start, slots, window))
+}
+
+/// Where recovery stops to look when the log ends at `end`.
+fn limit_of<D: Disk>(state: &State<D>, end: u64) -> u64 {
+    match state.window {
+        0 => u64::MAX,
+        window => end + window,
+    }
 }
 
 /// Reads blocks from `state.end` on, finds the end of the log and erases what is beyond.
@@ -268,7 +286,8 @@ async fn replay<D: Disk>(
             };
             continue;
         }
-        let later = scanner.later(&state.segments, position).await?;
+        let limit = limit_of(state, position);
+        let later = scanner.later(&state.segments, position, limit).await?;
         mark = mark.max(later.mark);
         if position >= mark {
             break;
@@ -287,8 +306,8 @@ async fn replay<D: Disk>(
         state.last_sum = None;
         state.report.records_end = end;
     }
-    let from = state.report.scanned_from.0;
+    let (from, limit) = (state.report.scanned_from.0, limit_of(state, state.end));
     state.report.erased_bytes =
-        erase::beyond(disk, &mut state.segments, from, state.end, settings).await?;
+        erase::beyond(disk, &mut state.segments, from, state.end..limit, settings).await?;
     Ok(())
 }

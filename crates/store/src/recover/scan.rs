@@ -97,18 +97,20 @@ impl Scanner {
         Ok(Some(header))
     }
 
-    /// Looks at every place after `position` where a block may start.
+    /// Looks at every place after `position` and before `limit` where a block may start, and at the
+    /// first place of each segment behind: a segment that was lost or cut is no torn end.
     pub(super) async fn later<F: File>(
         &mut self,
         segments: &Segments<F>,
         position: u64,
+        limit: u64,
     ) -> io::Result<Later> {
         let mut later = Later {
             first: None,
             mark: 0,
         };
         let mut next = position + self.align;
-        while let Some(at) = self.settle(segments, next) {
+        while let Some(at) = self.settle(segments, next).filter(|at| *at < limit) {
             next = match self.block(segments, at).await? {
                 Some(header) => {
                     later.first = later.first.or(Some(at));
@@ -117,6 +119,14 @@ impl Scanner {
                 }
                 None => self.skip_zeros(segments, at),
             };
+        }
+        let beyond = segments.iter().map(|segment| segment.start + self.align);
+        let beyond: Vec<u64> = beyond.filter(|at| *at >= next.max(limit)).collect();
+        for at in beyond {
+            if let Some(header) = self.block(segments, at).await? {
+                later.first = later.first.or(Some(at));
+                later.mark = later.mark.max(header.durable_before.0);
+            }
         }
         Ok(later)
     }

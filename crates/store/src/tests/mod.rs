@@ -12,3 +12,4 @@ mod ring;
 mod scrub;
 mod space;
 mod verify;
+mod window;
