@@ -122,7 +122,7 @@ public final class AdminSuite {
 
     private void queryByKey() throws Exception {
         List<String> lines = admin.run("queryMsgByKey -t " + topic + " -k key-7");
-        MqAdmin.columns(lines, "#Message ID", "#QID", "#Offset");
+        MqAdmin.columns(lines, "#Message ID", "#QID", "#Offset", "#IndexKey");
         String[] row = MqAdmin.row(lines, results.get(7).getMsgId());
         MqAdmin.equal(String.valueOf(results.get(7).getMessageQueue().getQueueId()), row[1], "queue");
         MqAdmin.equal(String.valueOf(results.get(7).getQueueOffset()), row[2], "offset");
