@@ -54,6 +54,13 @@ pub struct StandaloneOptions {
     pub config: Vec<String>,
 }
 
+/// Lines of broker.conf by which a test's messages stay, however full the machine's own disk is.
+pub const KEEP_FILES: [&str; 3] = [
+    "cleanFileForciblyEnable=false",
+    "minFreeBytes=0",
+    "diskSpaceWarningLevelRatio=100",
+];
+
 impl Programs {
     /// Removes the data of runs that are gone, but for those that were kept, and makes a directory
     /// for this one.
@@ -148,6 +155,11 @@ impl Programs {
     pub fn start_standalone(&self, options: &StandaloneOptions) -> Result<Standalone> {
         let conf = options.dir.join("broker.conf");
         let mut lines = vec![format!("listenPort={}", options.broker_port)];
+        let given = |key: &str| options.config.iter().any(|line| line.starts_with(key));
+        let kept = KEEP_FILES
+            .iter()
+            .filter(|line| !given(line.split('=').next().unwrap_or(line)));
+        lines.extend(kept.map(|line| (*line).to_owned()));
         lines.extend(options.config.iter().cloned());
         fs::write(&conf, lines.join("\n") + "\n")?;
         let mut command = self.ringmq();
@@ -192,8 +204,9 @@ impl Programs {
             &conf,
             format!(
                 "brokerClusterName={CLUSTER}\nbrokerName={name}\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort={port}\n\
-                 shards=1\nstorePathRootDir={}\n",
-                dir.join("store").display()
+                 shards=1\nstorePathRootDir={}\n{}\n",
+                dir.join("store").display(),
+                KEEP_FILES.join("\n")
             ),
         )?;
         let mut command = self.ringmq();

@@ -6,6 +6,7 @@
 use crate::journal::Journal;
 use crate::send::{Ending, Producer};
 use anyhow::{Context, Result, ensure};
+use harness::programs::KEEP_FILES;
 use harness::server::{Server, free_port};
 use harness::wire::Connection;
 use rmq_check::record::{FLAG_EXPECTED, Kind, Op};
@@ -56,6 +57,7 @@ impl BrokerProcess {
             format!("shards={}", options.shards),
             format!("storePathRootDir={}", options.store.display()),
         ];
+        lines.extend(KEEP_FILES.map(str::to_owned));
         lines.extend(options.config.iter().cloned());
         fs::write(options.dir.join("broker.conf"), lines.join("\n") + "\n")?;
         Ok(Self {

@@ -4,7 +4,7 @@
 //! Invariant: at most one process runs, and it is gone before the next store is made.
 
 use anyhow::{Context, Result, ensure};
-use harness::programs::Programs;
+use harness::programs::{KEEP_FILES, Programs};
 use harness::server::{Server, free_port};
 use harness::wire::{Connection, GET_MAX_OFFSET};
 use std::fs;
@@ -36,6 +36,7 @@ impl Starter {
             format!("shards={SHARDS}"),
             format!("storePathRootDir={}", disk.join("store").display()),
         ];
+        lines.extend(KEEP_FILES.map(str::to_owned));
         lines.extend_from_slice(config);
         fs::write(dir.join("broker.conf"), lines.join("\n") + "\n")?;
         Ok(Self {

@@ -15,7 +15,8 @@ use pack::{GROUP, QUEUES, body, committed, pack, unpack};
 
 const SETTINGS: &str = "listenPort=23172\nbrokerIP1=127.0.0.1\nflushDiskType=SYNC_FLUSH\n\
     maxMessageSize=65536\nmappedFileSizeCommitLog=2097152\nflushConsumerOffsetInterval=50\n\
-    defaultTopicQueueNums=4\nstorePathRootDir=store\n";
+    defaultTopicQueueNums=4\nstorePathRootDir=store\ncleanFileForciblyEnable=false\n\
+    minFreeBytes=0\ndiskSpaceWarningLevelRatio=100\n";
 
 /// One connection that asks and reads the answer, one at a time.
 struct Client(TcpStream);
