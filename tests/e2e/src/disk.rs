@@ -23,7 +23,8 @@ const REFUSAL_LIMIT: Duration = Duration::from_secs(10);
 const RESUME_LIMIT: Duration = Duration::from_secs(1);
 const SERVICE_NOT_AVAILABLE: i32 = 14;
 const DELETE_TOPIC: i32 = 215;
-const GROUP: &str = "FillingGroup";
+/// The group of [`Connection::pull`], which makes it.
+const GROUP: &str = "CID_e2e";
 /// More than the image holds.
 const SENDS_MAX: usize = 8192;
 
@@ -58,12 +59,17 @@ fn cycles(programs: &Programs, count: u32) -> Result<()> {
             "flushDiskType=SYNC_FLUSH",
             "cleanFileForciblyEnable=false",
             "minFreeBytes=0",
+            "diskSpaceWarningLevelRatio=90",
             "mappedFileSizeCommitLog=16777216",
         ],
     )?;
     let mut system = start_on(programs, &options, &data)?;
+    let (namesrv, limit) = (system.namesrv.clone(), harness::programs::START_LIMIT);
+    let cluster = harness::programs::CLUSTER;
+    system.server.wait_route(&namesrv, cluster, limit)?;
     let mut connection = Connection::open(&system.broker)?;
     connection.create_topic(TOPIC, 1)?;
+    connection.pull(TOPIC, 0, 0)?;
     let mut acknowledged = 0;
     for cycle in 0..count {
         let ballast = mount.at.join("ballast");
@@ -102,7 +108,7 @@ fn cycles(programs: &Programs, count: u32) -> Result<()> {
     drop(connection);
     system.server.kill()?;
     let mut system = start_on(programs, &options, &data)?;
-    let (namesrv, limit) = (system.namesrv.clone(), harness::programs::START_LIMIT);
+    let namesrv = system.namesrv.clone();
     system.server.wait_route(&namesrv, TOPIC, limit)?;
     verify(&mut Connection::open(&system.broker)?, acknowledged)
 }
