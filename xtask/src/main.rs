@@ -52,6 +52,9 @@ enum Command {
         /// What to leave out, as the sweep prints it after making a failing seed smaller.
         #[arg(long, default_value = "")]
         cut: String,
+        /// Hunts each seeded bug instead, with at most that many seeds: a test of the sweep itself.
+        #[arg(long, conflicts_with_all = ["seed", "cut"])]
+        bugs: bool,
     },
     /// Runs the real-client suites only.
     E2e {
@@ -94,7 +97,14 @@ fn run(command: Command) -> Result<()> {
             jobs,
             seed,
             cut,
-        } => test::simulate(seeds, first, jobs, seed, &cut),
+            bugs,
+        } => {
+            if bugs {
+                test::hunt_bugs(seeds, first, jobs)
+            } else {
+                test::simulate(seeds, first, jobs, seed, &cut)
+            }
+        }
         Command::E2e { arguments } => {
             runtimes::require_all()?;
             test::build_release()?;

@@ -20,6 +20,8 @@ pub(crate) struct Options {
 
 /// Rounds of the campaign that every test run plays; a long one is a command by hand.
 const KILLS: u64 = 10;
+/// Seeds that may be tried to find each seeded bug; a hunt ends with the first one that does.
+const BUG_SEEDS: u64 = 500;
 /// The campaigns on failing disks, in their short versions. They want root, FUSE and loop devices.
 const DISK_CAMPAIGNS: [&str; 6] = ["eio", "enospc", "stall", "rot", "power", "crash-states"];
 
@@ -44,6 +46,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     ensure!(passed > 0, "no unit test ran");
     simulate(options.seeds, 0, None, None, "")?;
     passed += options.seeds;
+    hunt_bugs(BUG_SEEDS, 0, None)?;
+    passed += 1;
     if !options.without_clients {
         build_release()?;
         passed += end_to_end_count()?;
@@ -98,6 +102,20 @@ pub(crate) fn simulate(
     }
     if !cut.is_empty() {
         arguments.extend(["--cut".to_owned(), cut.to_owned()]);
+    }
+    cargo(arguments).run()
+}
+
+/// Hunts each seeded bug with the sweep, in a build of its own: the feature is on nowhere else.
+pub(crate) fn hunt_bugs(seeds: u64, first: u64, jobs: Option<u64>) -> Result<()> {
+    let run = ["run", "--quiet", "--profile", "sim", "--package", "simtest"];
+    let mut arguments: Vec<String> = run.map(str::to_owned).into();
+    arguments.extend(["--features", "seeded-bugs", "--"].map(str::to_owned));
+    let mut add = |name: &str, value: u64| arguments.extend([name.to_owned(), value.to_string()]);
+    add("--bugs", seeds);
+    add("--first", first);
+    if let Some(jobs) = jobs {
+        add("--jobs", jobs);
     }
     cargo(arguments).run()
 }

@@ -3,6 +3,7 @@
 //! Nothing here knows a message, a file or a socket. Invariant: the same input gives the same
 //! output in every process, so that a simulation seed replays.
 
+pub mod bugs;
 mod hash;
 mod ids;
 mod offsets;

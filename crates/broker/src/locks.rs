@@ -49,7 +49,9 @@ impl QueueLocks {
         for queue in queues {
             let lease = leases.get(&queue);
             let is_free = lease.is_none_or(|lease| {
-                lease.client_id == client_id || now_us.saturating_sub(lease.renewed_us) > LEASE_US
+                base::bug!(LockNotExclusive)
+                    || lease.client_id == client_id
+                    || now_us.saturating_sub(lease.renewed_us) > LEASE_US
             });
             if is_free {
                 let lease = Lease {

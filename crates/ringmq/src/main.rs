@@ -23,6 +23,13 @@ use args::{Arguments, Command};
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Cargo unites the features of everything that it builds together: with the bugs that tests switch on
+/// this program does not compile.
+const _: () = assert!(
+    !base::bugs::COMPILED_IN,
+    "ringmq is not built with the feature seeded-bugs of base: build it alone, without it"
+);
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Standalone(arguments) => program::standalone(&arguments),

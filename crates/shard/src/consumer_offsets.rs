@@ -127,7 +127,9 @@ impl ConsumerOffsets {
             if entry.2 == REMOVED {
                 queues.remove(&entry.1);
             } else {
-                queues.insert(entry.1, entry.2);
+                let kept = queues.get(&entry.1).copied();
+                let kept = kept.filter(|_| base::bug!(CommitGoesBack));
+                queues.insert(entry.1, kept.unwrap_or(entry.2));
             }
         }
         self.offsets

@@ -6,11 +6,13 @@
 
 mod broker;
 mod cuts;
+mod hunt;
 mod minimise;
 mod store;
 mod sweep;
 
 pub use cuts::Cuts;
+pub use hunt::{Hunted, hunt};
 pub use minimise::{Minimised, minimise};
 pub use sweep::{
     Failure, Outcome, Report, Scene, describe, keep_panics_quiet, run, run_scene, sweep,

@@ -1,5 +1,5 @@
 //! `simtest --seeds N [--first F] [--jobs J]` sweeps; `simtest --seed S [--cut CUTS]` replays one
-//! seed twice.
+//! seed twice; `simtest --bugs N` hunts each seeded bug with at most N seeds.
 //!
 //! Started by `cargo xtask sim`. The first failing seed is made smaller and printed last, with the command
 //! that replays it; the exit code says whether all held.
@@ -18,7 +18,8 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments.execute(),
         Err(sentence) => {
             println!(
-                "{sentence}\nusage: simtest --seeds N [--first F] [--jobs J] | --seed S [--cut CUTS]"
+                "{sentence}\nusage: simtest --seeds N [--first F] [--jobs J] | --seed S [--cut CUTS] \
+                 | --bugs N [--first F] [--jobs J]"
             );
             ExitCode::from(2)
         }
@@ -31,6 +32,8 @@ struct Arguments {
     jobs: usize,
     seed: Option<u64>,
     cuts: Cuts,
+    /// Most seeds per seeded bug; 0: no hunt.
+    bugs: u64,
 }
 
 /// Failures after which a sweep stops.
@@ -47,6 +50,7 @@ impl Arguments {
             jobs,
             seed: None,
             cuts: Cuts::default(),
+            bugs: 0,
         };
         while let Some(word) = words.next() {
             let text = words.next().unwrap_or_default();
@@ -59,6 +63,7 @@ impl Arguments {
             match word.as_str() {
                 "--seeds" => arguments.seeds = value,
                 "--first" => arguments.first = value,
+                "--bugs" => arguments.bugs = value,
                 "--jobs" => arguments.jobs = value as usize,
                 "--seed" => arguments.seed = Some(value),
                 _ => return Err(format!("{word}: no such argument")),
@@ -69,6 +74,9 @@ impl Arguments {
 
     fn execute(&self) -> ExitCode {
         simtest::keep_panics_quiet();
+        if self.bugs > 0 {
+            return hunt(self.first, self.bugs, self.jobs);
+        }
         match self.seed {
             Some(seed) => replay(seed, &self.cuts),
             None => self.sweep(),
@@ -145,5 +153,28 @@ fn replay(seed: u64, cuts: &Cuts) -> ExitCode {
             );
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Sweeps with each seeded bug until a seed finds it.
+fn hunt(first: u64, seeds_max: u64, jobs: usize) -> ExitCode {
+    if !base::bugs::COMPILED_IN {
+        println!("this build has no seeded bugs: it lacks the feature seeded-bugs");
+        return ExitCode::from(2);
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "how long a hunt takes is real time"
+    )]
+    let started = Instant::now();
+    let hunted = simtest::hunt(first, seeds_max, jobs, |hunted| println!("{hunted}"));
+    let found = hunted.iter().filter(|hunted| hunted.found.is_some());
+    let (found, all) = (found.count(), hunted.len());
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{found} of {all} seeded bugs found in {seconds:.1} s with {jobs} jobs");
+    if found == all {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }

@@ -56,10 +56,23 @@ impl<R: Rt> Inner<R> {
         let mut queues = self.queues.borrow_mut();
         let queue = queues.get_mut(reference).ok_or(AppendError::QueueGone)?;
         let mut log = self.log.borrow_mut();
-        let place = self.place(&mut log, TAG_LEN + len, true, now_ms)?;
+        let place = match self.place(&mut log, TAG_LEN + len, true, now_ms) {
+            Err(AppendError::NoSpace(_)) if base::bug!(SwallowEnospc) => {
+                let end = LogPosition(log.durable());
+                return Ok(AppendReceipt {
+                    phy_offset: PhyOffset::new(self.settings.shard, end),
+                    queue_offset: QueueOffset(queue.next),
+                    store_timestamp_ms: now_ms,
+                    end,
+                    encoded_len: len,
+                });
+            }
+            place => place?,
+        };
         let position = place.position + TAG_LEN as u64;
+        let is_reused = base::bug!(ReuseQueueOffset) && place.at == HEADER_LEN && queue.next > 0;
         let message = MessagePlace {
-            queue_offset: QueueOffset(queue.next),
+            queue_offset: QueueOffset(queue.next - i64::from(is_reused)),
             phy_offset: PhyOffset::new(self.settings.shard, LogPosition(position)),
             store_timestamp_ms: now_ms,
         };
@@ -85,6 +98,7 @@ impl<R: Rt> Inner<R> {
         }
         let end = LogPosition(position + len as u64);
         match self.settings.flush {
+            FlushMode::Sync if base::bug!(ExposeUndurable) => self.became_visible(queue, reference),
             FlushMode::Sync => self.pending.borrow_mut().push_back((end.0, reference)),
             FlushMode::Async => self.became_visible(queue, reference),
         }

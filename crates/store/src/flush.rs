@@ -192,7 +192,10 @@ impl<R: Rt> Inner<R> {
         };
         // Meanwhile records are appended and other blocks complete, in any order.
         self.stall.write_begins(self.rt.monotonic_us());
-        let result = file.write_at(block.buf, position - start).await;
+        let mut result = file.write_at(block.buf, position - start).await;
+        if base::bug!(IgnoreFailedWrite) {
+            result = Ok(());
+        }
         self.stall.write_ends(self.rt.monotonic_us());
         match result {
             Ok(()) if self.fenced.borrow().is_none() => {
@@ -239,7 +242,13 @@ impl<R: Rt> Inner<R> {
         self.stall.sync_begins(self.rt.monotonic_us());
         for file in files {
             // Meanwhile records are appended and later blocks are written; none of them counts.
-            if let Err(error) = file.datasync().await {
+            let mut synced = file.datasync().await;
+            if synced.is_err() && base::bug!(RetrySync) {
+                synced = file.datasync().await;
+            }
+            if let Err(error) = synced
+                && !base::bug!(IgnoreFailedSync)
+            {
                 self.stall.sync_ends();
                 return self.fence(FenceReason::Sync {
                     path: self.paths.commit_log.clone(),

@@ -577,6 +577,7 @@ impl<R: Rt> Inner<R> {
         let log = self.log.borrow();
         assert!(log.durable() <= log.written() && log.segments.start() <= log.durable());
         LogPosition(match self.settings.flush {
+            FlushMode::Sync if base::bug!(AckBeforeSync) => log.written(),
             FlushMode::Sync => log.durable(),
             FlushMode::Async => log.appended().max(log.durable()),
         })

@@ -90,7 +90,10 @@ fn java_goes_on(packages: &Packages, programs: &Programs) -> Result<()> {
         }
     })?;
     killed?;
-    ensure!(seen == 2, "messages of {seen} brokers were received: {errors:?}");
+    ensure!(
+        seen == 2,
+        "messages of {seen} brokers were received: {errors:?}"
+    );
     ensure!(done.starts_with("failed=0 "), "{done}: {errors:?}");
     let after = done.split(' ').find_map(|word| word.strip_prefix("after="));
     let after: u32 = after.context("no count of the second half")?.parse()?;

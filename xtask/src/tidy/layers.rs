@@ -87,6 +87,7 @@ pub(super) fn check() -> Result<Vec<Finding>> {
             ));
             continue;
         };
+        findings.extend(super::features::check(name, package));
         for dependency in package["dependencies"].as_array().context("dependencies")? {
             let target = dependency["name"].as_str().context("dependency name")?;
             let is_dev = dependency["kind"].as_str() == Some("dev");

@@ -3,6 +3,7 @@
 //! Each finding reads `path:line: error: what is wrong, what to do`. There are no exemptions and
 //! no baseline: a rule holds everywhere or it is not a rule.
 
+mod features;
 mod layers;
 mod sizes;
 mod text;

@@ -55,7 +55,12 @@ fn append_all<R: Rt>(
     let mut first: Option<AppendReceipt> = None;
     let mut end = base::LogPosition(0);
     let mut ids = String::new();
-    for part in &inner {
+    let stored = if base::bug!(HalfBatch) {
+        inner.len().div_ceil(2)
+    } else {
+        inner.len()
+    };
+    for part in &inner[..stored] {
         let receipt = with_fields(
             services,
             handle,

@@ -30,7 +30,9 @@ pub(super) async fn beyond<D: Disk>(
     for segment in segments.iter_mut() {
         let first = beyond.start.max(segment.start + align);
         let span = first..segment.zeroed_to.min(beyond.end);
-        erased += erase(disk, segment, span, align as usize).await?;
+        if !base::bug!(KeepStaleTail) {
+            erased += erase(disk, segment, span, align as usize).await?;
+        }
         if segment.start < last && segment.zeroed_to < segment.end {
             // A later segment says that this one was whole; what is missing reads as zeros.
             fill(disk, segment).await?;

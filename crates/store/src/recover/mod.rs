@@ -168,7 +168,9 @@ pub(crate) async fn recover<D: Disk>(
         .await
         .map_err(|source| OpenError::io("recovery", &paths.commit_log, source))?;
     let ring_failed = |source| OpenError::io("read of the tail ring", &paths.tail_ring(), source);
-    if let Some(bytes) = ring::read(disk, paths).await.map_err(ring_failed)? {
+    if let Some(bytes) = ring::read(disk, paths).await.map_err(ring_failed)?
+        && !base::bug!(TailRingNotReplayed)
+    {
         ring::replay(disk, settings, &mut state, bytes)
             .await
             .map_err(|source| OpenError::io("recovery", &paths.commit_log, source))?;
@@ -253,6 +255,26 @@ fn limit_of<D: Disk>(state: &State<D>, end: u64) -> u64 {
     }
 }
 
+/// Whether the block at `position` is followed by none. For a seeded bug.
+async fn is_last<D: Disk>(
+    scanner: &mut Scanner,
+    state: &State<D>,
+    position: u64,
+) -> io::Result<bool> {
+    let Some(header) = scanner.block(&state.segments, position).await? else {
+        return Ok(false);
+    };
+    let next = if header.end_of_segment {
+        scanner.segment_end(position)
+    } else {
+        header.end()
+    };
+    match scanner.settle(&state.segments, next) {
+        Some(next) => Ok(scanner.block(&state.segments, next).await?.is_none()),
+        None => Ok(true),
+    }
+}
+
 /// Reads blocks from `state.end` on, finds the end of the log and erases what is beyond.
 async fn replay<D: Disk>(
     disk: &D,
@@ -266,6 +288,9 @@ async fn replay<D: Disk>(
     let mut mark = durable;
     while let Some(position) = scanner.settle(&state.segments, state.end) {
         state.end = position;
+        if base::bug!(DropTailBlock) && is_last(&mut scanner, state, position).await? {
+            break;
+        }
         if let Some(header) = scanner.block(&state.segments, position).await? {
             mark = mark.max(header.durable_before.0);
             state.report.blocks += 1;
@@ -289,7 +314,7 @@ async fn replay<D: Disk>(
         let limit = limit_of(state, position);
         let later = scanner.later(&state.segments, position, limit).await?;
         mark = mark.max(later.mark);
-        if position >= mark {
+        if position >= mark || base::bug!(CutAtDamage) {
             break;
         }
         let to = later.first.map_or(mark, |first| first.min(mark));
