@@ -6,10 +6,12 @@
 
 use crate::buf::GlommioBuf;
 use crate::error::plain;
+use crate::file_system::holds_up_submission;
 use crate::map::GlommioMap;
 use crate::once::shielded;
 use crate::probe;
 use glommio::io::{DmaFile, OpenOptions};
+use glommio::sync::{Permit, Semaphore};
 use rt::{DirEntry, Disk, File, IoBuf, OpenMode, Space};
 use std::cell::RefCell;
 use std::fs;
@@ -27,8 +29,17 @@ pub struct GlommioDisk(Rc<Probed>);
 /// What this executor has learned about devices. glommio keeps its own view per thread too.
 #[derive(Debug, Default)]
 struct Probed {
-    alignment_of_device: RefCell<Vec<(u64, usize)>>,
-    alignment_in_dir: RefCell<Vec<(PathBuf, usize)>>,
+    of_device: RefCell<Vec<(u64, Device)>>,
+    in_dir: RefCell<Vec<(PathBuf, Device)>>,
+}
+
+/// What counts about the device of a directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Device {
+    /// What positions and lengths of direct I/O must be multiples of, bytes.
+    pub(crate) alignment: usize,
+    /// See `file_system`: changes of one file go one at a time.
+    holds_up_submission: bool,
 }
 
 /// An open file. glommio stats a file by the path it was opened with, so its length is asked of
@@ -37,48 +48,72 @@ struct Probed {
 pub struct GlommioFile {
     file: DmaFile,
     alignment: usize,
+    /// One permit, where changes of a file go one at a time.
+    turn: Option<Semaphore>,
 }
 
 impl GlommioDisk {
     /// Has this executor open a file with content on the device of `dir` before any other, and
-    /// tells the alignment there. See `probe`.
-    pub(crate) async fn probe(&self, dir: &Path) -> io::Result<usize> {
-        if let Some(alignment) = self.0.known_in(dir) {
-            return Ok(alignment);
+    /// tells what counts there. See `probe`.
+    pub(crate) async fn probe(&self, dir: &Path) -> io::Result<Device> {
+        if let Some(device) = self.0.known_in(dir) {
+            return Ok(device);
         }
         let owned = dir.to_owned();
-        let device = blocking(move || Ok(fs::metadata(owned)?.dev())).await?;
-        let alignment = self.probe_device(device, dir).await?;
-        let mut known = self.0.alignment_in_dir.borrow_mut();
-        known.push((dir.to_owned(), alignment));
-        Ok(alignment)
+        let number = blocking(move || Ok(fs::metadata(owned)?.dev())).await?;
+        let device = self.probe_device(number, dir).await?;
+        let mut known = self.0.in_dir.borrow_mut();
+        known.push((dir.to_owned(), device));
+        Ok(device)
     }
 
-    async fn probe_device(&self, device: u64, dir: &Path) -> io::Result<usize> {
-        if let Some(alignment) = self.0.known_of(device) {
-            return Ok(alignment);
+    async fn probe_device(&self, number: u64, dir: &Path) -> io::Result<Device> {
+        if let Some(device) = self.0.known_of(number) {
+            return Ok(device);
         }
         let path = probe::file_name(dir);
-        let written = path.clone();
-        blocking(move || probe::write(&written)).await?;
+        let (owned, written) = (dir.to_owned(), path.clone());
+        let holds_up_submission = blocking(move || {
+            probe::write(&written)?;
+            holds_up_submission(&owned)
+        })
+        .await?;
         let alignment = shielded(probe::open(&path)).await;
         blocking(move || fs::remove_file(path)).await?;
-        let alignment = alignment?;
-        let mut known = self.0.alignment_of_device.borrow_mut();
-        known.push((device, alignment));
-        Ok(alignment)
+        let device = Device {
+            alignment: alignment?,
+            holds_up_submission,
+        };
+        self.0.of_device.borrow_mut().push((number, device));
+        Ok(device)
     }
 }
 
 impl Probed {
-    fn known_in(&self, dir: &Path) -> Option<usize> {
-        let known = self.alignment_in_dir.borrow();
-        known.iter().find(|(d, _)| d == dir).map(|(_, a)| *a)
+    fn known_in(&self, dir: &Path) -> Option<Device> {
+        let known = self.in_dir.borrow();
+        known
+            .iter()
+            .find(|(d, _)| d == dir)
+            .map(|(_, known)| *known)
     }
 
-    fn known_of(&self, device: u64) -> Option<usize> {
-        let known = self.alignment_of_device.borrow();
-        known.iter().find(|(d, _)| *d == device).map(|(_, a)| *a)
+    fn known_of(&self, number: u64) -> Option<Device> {
+        let known = self.of_device.borrow();
+        known
+            .iter()
+            .find(|(n, _)| *n == number)
+            .map(|(_, known)| *known)
+    }
+}
+
+impl GlommioFile {
+    /// Waits until no other change of this file is under way, where that matters.
+    async fn turn(&self) -> io::Result<Option<Permit<'_>>> {
+        match &self.turn {
+            Some(turn) => Ok(Some(shielded(turn.acquire_permit(1)).await.map_err(plain)?)),
+            None => Ok(None),
+        }
     }
 }
 
@@ -101,6 +136,12 @@ impl Disk for GlommioDisk {
             Err(_) if mode == OpenMode::Read => None,
             probed => Some(probed?),
         };
+        let holds_up_submission = probed.is_none_or(|device| device.holds_up_submission);
+        if holds_up_submission && mode != OpenMode::CreateNew {
+            // A ring may open a known file inside the submission, too: first see that it answers.
+            let path = path.to_owned();
+            blocking(move || fs::File::open(path).map(drop)).await?;
+        }
         let mut options = OpenOptions::new();
         options.read(true).mode(0o644);
         options.write(mode != OpenMode::Read);
@@ -108,8 +149,9 @@ impl Disk for GlommioDisk {
         let file = shielded(options.dma_open(path)).await.map_err(plain)?;
         let believed = (file.alignment() as usize).clamp(512, 4_096);
         Ok(GlommioFile {
-            alignment: probed.unwrap_or(believed),
+            alignment: probed.map_or(believed, |device| device.alignment),
             file,
+            turn: holds_up_submission.then(|| Semaphore::new(1)),
         })
     }
 
@@ -215,8 +257,9 @@ impl File for GlommioFile {
     }
 
     async fn size(&self) -> io::Result<u64> {
+        // A disk that stands still must not hold up the executor, so not even this is asked on it.
         let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        Ok(fs::metadata(descriptor)?.len())
+        blocking(move || Ok(fs::metadata(descriptor)?.len())).await
     }
 
     async fn write_at(&self, buf: Rc<GlommioBuf>, position: u64) -> io::Result<()> {
@@ -226,6 +269,7 @@ impl File for GlommioFile {
             len & mask == 0 && position as usize & mask == 0,
             "direct writes are aligned: {len} bytes at {position}",
         );
+        let _turn = self.turn().await?;
         let shared = Rc::clone(&buf.0);
         let written = shielded(self.file.write_rc_at(shared, position))
             .await
@@ -263,16 +307,19 @@ impl File for GlommioFile {
     }
 
     async fn datasync(&self) -> io::Result<()> {
+        let _turn = self.turn().await?;
         shielded(self.file.fdatasync()).await.map_err(plain)
     }
 
     async fn allocate(&self, len: u64) -> io::Result<()> {
+        let _turn = self.turn().await?;
         shielded(self.file.pre_allocate(len, true))
             .await
             .map_err(plain)
     }
 
     async fn truncate(&self, len: u64) -> io::Result<()> {
+        let _turn = self.turn().await?;
         shielded(self.file.truncate(len)).await.map_err(plain)
     }
 

@@ -11,6 +11,7 @@ mod disk;
 mod engine;
 mod error;
 mod executor;
+mod file_system;
 mod life;
 mod map;
 mod mesh;

@@ -102,7 +102,8 @@ fn round(
     disk.end(&world.journal, Fault::Stall, "clear")?;
     let released_ns = now_ns()?;
     let (recovered_ms, waiting) = recover(&probes[shard], released_ns)?;
-    let answers_ms = waited(&own, &waiting, begun_ns, released_ns)?;
+    let stall_ns = (begun_ns, released_ns);
+    let answers_ms = waited(&own, &waiting, stall_ns, options.timeout_ms)?;
     let (calm, loud) = (latencies_us(&before)?, latencies_us(&during)?);
     let (calm_us, loud_us) = (calm.value_at_quantile(0.99), loud.value_at_quantile(0.99));
     let factor = loud_us as f64 / calm_us.max(1) as f64;
@@ -141,8 +142,14 @@ fn recover(probe: &Probe, released_ns: u64) -> Result<(u64, Vec<Sent>)> {
     }
 }
 
-/// How long sends waited that were answered during the stall, ms.
-fn waited(own: &[Sent], later: &[Sent], begun_ns: u64, released_ns: u64) -> Result<Vec<u64>> {
+/// How long sends waited that were answered during the stall, ms. None may wait much longer than
+/// `timeout_ms`.
+fn waited(
+    own: &[Sent],
+    later: &[Sent],
+    (begun_ns, released_ns): (u64, u64),
+    timeout_ms: u64,
+) -> Result<Vec<u64>> {
     let of_the_stall: Vec<_> = own
         .iter()
         .chain(later)
@@ -153,12 +160,25 @@ fn waited(own: &[Sent], later: &[Sent], begun_ns: u64, released_ns: u64) -> Resu
         !of_the_stall.iter().any(|send| is_wrong(&send)),
         "a shard whose disk stood still acknowledged a send"
     );
-    let waits = of_the_stall
+    let wait_ms = |send: &Sent| (send.end_ns - send.begin_ns) / 1_000_000;
+    // A shard that hangs inside a submission answers nobody until the disk does.
+    let begun_in_it = own.iter().chain(later).filter(|send| {
+        let begins = begun_ns..released_ns;
+        begins.contains(&send.begin_ns)
+    });
+    let longest = begun_in_it.map(wait_ms).max();
+    let longest = longest.context("nothing was sent while the disk stood still")?;
+    ensure!(
+        longest <= timeout_ms + ANSWER_SLACK_MS,
+        "a send waited {longest} ms for its answer, with syncFlushTimeout at {timeout_ms} ms"
+    );
+    let answered = of_the_stall
         .iter()
-        .filter(|send| send.ending != Ending::Acknowledged)
-        .map(|send| (send.end_ns - send.begin_ns) / 1_000_000);
-    Ok(waits.take(SHOWN_MAX).collect())
+        .filter(|send| send.ending != Ending::Acknowledged);
+    Ok(answered.map(|send| wait_ms(send)).take(SHOWN_MAX).collect())
 }
 
+/// What an answer may be late on a machine that does other work, too.
+const ANSWER_SLACK_MS: u64 = 2_000;
 /// Waits that the report shows.
 const SHOWN_MAX: usize = 5;
