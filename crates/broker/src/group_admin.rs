@@ -112,9 +112,16 @@ async fn remove<R: Rt>(
     }
     if with_offsets {
         let forget = move |services: Rc<Services<R>>| async move {
-            services.shard.offsets.remove(|_, name| name == group);
+            let shard = &services.shard;
+            let count = shard.offsets.remove(|_, name| name == group);
+            if count > 0 {
+                shard.keep_changes().await?;
+            }
+            Ok::<(), ControlError>(())
         };
-        services.gather(forget).await?;
+        for forgotten in services.gather(forget).await? {
+            forgotten?;
+        }
     }
     Ok(())
 }

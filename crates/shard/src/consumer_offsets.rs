@@ -82,23 +82,20 @@ impl ConsumerOffsets {
         }
     }
 
-    /// The changes since the last call, as log records of about `len_max` bytes at most.
-    pub fn take_changes(&self, len_max: usize) -> Vec<Vec<u8>> {
-        let changed = self.changed.take();
+    /// What changed since [`ConsumerOffsets::changes_are_written`], as log records of about
+    /// `len_max` bytes at most.
+    pub fn changes(&self, len_max: usize) -> Vec<Vec<u8>> {
         let mut records = Records::new(len_max);
-        for (key, queue_id) in &changed {
+        for (key, queue_id) in self.changed.borrow().iter() {
             let offset = self.find(&key.topic, &key.group, *queue_id);
             records.push(key, *queue_id, offset.unwrap_or(REMOVED));
         }
         records.all
     }
 
-    /// Counts everything as changed, after a record of changes could not be written.
-    pub fn change_all(&self) {
-        let mut changed = self.changed.borrow_mut();
-        for (key, queues) in self.offsets.borrow().iter() {
-            changed.extend(queues.keys().map(|queue_id| (key.clone(), *queue_id)));
-        }
+    /// Everything that [`ConsumerOffsets::changes`] gave is in the log.
+    pub fn changes_are_written(&self) {
+        self.changed.take();
     }
 
     /// Everything, as log records of about `len_max` bytes at most.
@@ -112,7 +109,7 @@ impl ConsumerOffsets {
         records.all
     }
 
-    /// Takes a record of [`ConsumerOffsets::take_changes`] or [`ConsumerOffsets::records`] in.
+    /// Takes a record of [`ConsumerOffsets::changes`] or [`ConsumerOffsets::records`] in.
     ///
     /// # Errors
     /// When it ends early; what stood before the end is taken in.
@@ -232,9 +229,10 @@ mod tests {
     }
 
     fn replay_changes(written: &ConsumerOffsets, read: &ConsumerOffsets) {
-        for record in written.take_changes(30) {
+        for record in written.changes(30) {
             read.replay(&record).unwrap();
         }
+        written.changes_are_written();
     }
 
     #[test]
@@ -245,11 +243,16 @@ mod tests {
         written.commit("U", "g", 0, 1);
         replay_changes(&written, &read);
         assert_eq!(all(&read), all(&written));
-        assert!(written.take_changes(10).is_empty());
+        assert!(written.changes(10).is_empty());
         written.commit("T", "g", 0, 5);
-        assert!(written.take_changes(10).is_empty(), "nothing changed");
+        assert!(written.changes(10).is_empty(), "nothing changed");
         written.commit("T", "g", 0, 4);
         assert_eq!(written.remove(|topic, _| topic == "U"), 1);
+        assert_eq!(
+            written.changes(1_000),
+            written.changes(1_000),
+            "until they are written"
+        );
         replay_changes(&written, &read);
         assert_eq!(all(&read), all(&written));
         assert_eq!(read.find("T", "g", 0), Some(4));

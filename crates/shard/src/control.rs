@@ -1,9 +1,9 @@
 //! What only shard 0 does: it changes topics and groups and makes every shard see the change.
 //!
-//! A change is a record of shard 0's log, then a new snapshot, then acknowledged by every shard;
-//! only then is it answered, so that a route leads to no shard that does not know the topic.
-//! Changes that come together are published together. Java: `TopicConfigManager`,
-//! `SubscriptionGroupManager`.
+//! A change is a record of shard 0's log, synced whatever the flush mode, then a new snapshot, then
+//! acknowledged by every shard; only then is it answered, so that a route leads to no shard that
+//! does not know the topic. Changes that come together are synced and published together. Java:
+//! `TopicConfigManager`, `SubscriptionGroupManager`.
 
 use crate::core::Shard;
 use crate::records::{self, kinds};
@@ -91,8 +91,8 @@ impl<R: Rt> Control<R> {
         self.commit().await
     }
 
-    /// Creates or replaces a topic. Done when its record is acknowledged by the log and every
-    /// shard knows it.
+    /// Creates or replaces a topic. Done when its record survives a power cut and every shard
+    /// knows it.
     ///
     /// # Errors
     /// When the log fails or there are too many topics.
@@ -203,11 +203,7 @@ impl<R: Rt> Control<R> {
     /// Waits for what was appended, then publishes it.
     async fn commit(self: &Rc<Self>) -> Result<(), ControlError> {
         // The tables may have changed again while this waits: publication takes the newest.
-        let written = self
-            .shard
-            .store
-            .wait_acknowledged(self.written_end.get())
-            .await;
+        let written = self.shard.store.wait_durable(self.written_end.get()).await;
         written.map_err(|error| ControlError::Log(error.to_string()))?;
         self.publish().await;
         Ok(())
@@ -217,9 +213,9 @@ impl<R: Rt> Control<R> {
         while self.published.get() < self.wanted.get() {
             let wanted = self.wanted.get();
             let (topics, groups) = (self.topics(), self.groups());
-            // A topic that a power cut may take back must not be used: messages that were
-            // acknowledged in it would be in a topic that nobody knows.
-            let written = self.shard.store.wait_acknowledged(self.written_end.get());
+            // A topic that a power cut may take back must not be used, whatever the flush mode:
+            // messages that another shard's log keeps would be in a topic that nobody knows.
+            let written = self.shard.store.wait_durable(self.written_end.get());
             if let Err(error) = written.await {
                 tracing::warn!(%error, "topics and groups stay as they were published last");
                 self.published.set(wanted);

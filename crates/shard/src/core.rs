@@ -4,6 +4,7 @@
 //! across an `.await`. Java: the parts of `BrokerController` that belong to a store.
 
 use crate::consumer_offsets::ConsumerOffsets;
+use crate::control::ControlError;
 use crate::lanes::Lanes;
 use crate::records::{self, ReplayError, kinds};
 use crate::table::{ConfigTable, GroupTable, TopicTable};
@@ -188,15 +189,25 @@ impl<R: Rt> Shard<R> {
     /// Writes changed consumer offsets and delivery progress as records.
     ///
     /// # Errors
-    /// As the log's append; what was not written is lost for the log, not for memory.
+    /// As the log's append; what was not written is written by the next call.
     pub fn write_changes(&self) -> Result<(), AppendError> {
-        for part in self.offsets.take_changes(RECORD_LEN_MAX) {
-            if let Err(error) = self.append_record(kinds::CONSUMER_OFFSETS, &part) {
-                self.offsets.change_all();
-                return Err(error);
-            }
+        for part in self.offsets.changes(RECORD_LEN_MAX) {
+            self.append_record(kinds::CONSUMER_OFFSETS, &part)?;
         }
+        self.offsets.changes_are_written();
         self.write_delay_progress()
+    }
+
+    /// Writes changed consumer offsets and waits until they, and all that was appended before, survive
+    /// a power cut.
+    ///
+    /// # Errors
+    /// The log refused or lost them.
+    pub async fn keep_changes(&self) -> Result<(), ControlError> {
+        let refused = |error: AppendError| ControlError::Log(error.to_string());
+        self.write_changes().map_err(refused)?;
+        let kept = self.store.wait_durable(self.store.appended()).await;
+        kept.map_err(|error| ControlError::Log(error.to_string()))
     }
 
     /// Writes delivery progress as a record, when it changed.

@@ -237,6 +237,11 @@ impl<R: Rt> ShardStore<R> {
         self.0.acknowledged()
     }
 
+    /// The end of the last record.
+    pub fn appended(&self) -> LogPosition {
+        LogPosition(self.0.log.borrow().appended())
+    }
+
     /// Everything before this survives a power cut.
     pub fn durable(&self) -> LogPosition {
         LogPosition(self.0.log.borrow().durable())
@@ -274,6 +279,18 @@ impl<R: Rt> ShardStore<R> {
             }
             self.0.progress.wait_past(seen).await;
         }
+    }
+
+    /// Completes when everything before `end` survives a power cut, in asynchronous mode too: for
+    /// what is rare, and what other shards rely on. A sync begins for it at once.
+    ///
+    /// # Errors
+    /// The shard was fenced before; whether the record survives is unknown.
+    pub async fn wait_durable(&self, end: LogPosition) -> Result<(), FlushError> {
+        if self.0.wait_durable(end.0).await {
+            return Ok(());
+        }
+        self.0.fenced_or_ok()
     }
 
     /// Whether more should be read from producers. Turns false before appends are refused; stays

@@ -134,7 +134,6 @@ impl Run {
                 return;
             }
         }
-        self.make_topics();
         let shape = &self.shared.shape;
         for producer in 0..shape.producers {
             let sim = self.clients[(producer % 2) as usize].sim(0);
@@ -150,20 +149,6 @@ impl Run {
             sim.clone()
                 .spawn(Class::Request, consume::consume(sim, shared, number, rng));
         }
-    }
-
-    /// Under `ASYNC_FLUSH` a power cut may take a young topic and leave messages of it on another
-    /// shard, out of sight until the topic is made again: topics are durable before the storm.
-    fn make_topics(&mut self) {
-        if self.shared.shape.is_sync {
-            return;
-        }
-        for broker in 0..self.brokers.len() {
-            let (shared, rng) = (Rc::clone(&self.shared), Rng::new(self.rng.next_u64()));
-            self.inspect_with(move |sim| calm::try_every_queue(sim, shared, broker, rng));
-        }
-        self.world
-            .run_for(Duration::from_millis(life::ASYNC_SLACK_MS));
     }
 
     /// Nothing fails any more: everything must come right in time.
