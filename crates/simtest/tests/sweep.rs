@@ -10,6 +10,46 @@ fn the_first_seeds_hold() {
     assert!(report.total.verified > 1_000 && report.total.given_up > 10);
 }
 
+/// Seeds of whole brokers that found something, as small as they were made, and what they found.
+const FOUND: [(u64, &str, &str); 5] = [
+    (
+        250,
+        "",
+        "a power cut took a young topic and kept its messages",
+    ),
+    (
+        307,
+        "",
+        "a full log took a young topic and kept its messages",
+    ),
+    (
+        192,
+        "body=1258,messages=84,name-servers=1,producers=1,storm=78,plan=3",
+        "the model objected to a copy that outlived the message that was sent back",
+    ),
+    (
+        965,
+        "delays=0,messages=14,name-servers=0,shards=2,plan=9",
+        "a message was gone and came back",
+    ),
+    (
+        1007,
+        "body=19,consumers=2,messages=6,queues=1,storm=17,plan=6",
+        "a message was gone and came back",
+    ),
+];
+
+#[test]
+fn seeds_that_found_something_hold() {
+    for (seed, cuts, found) in FOUND {
+        let cuts: Cuts = cuts
+            .parse()
+            .expect("cuts are written as the minimiser does");
+        let held = run_scene(seed, Scene::Broker, &cuts);
+        assert!(held.is_ok(), "seed {seed}, {found}: {held:?}");
+    }
+}
+
 #[test]
 fn a_seed_gives_the_same_run_every_time() {
     for seed in 100..104 {

@@ -136,3 +136,27 @@ fn a_commit_that_goes_back_beyond_its_interval_is_noticed() {
     };
     assert_eq!([4, 5, 9, 10].map(history), [true, false, false, true]);
 }
+
+#[test]
+fn a_copy_that_was_sent_back_may_outlive_its_message_and_nothing_else_may() {
+    const RETRY: Key = Key {
+        broker: 0,
+        topic: Topic::Retry(0),
+        queue: 0,
+    };
+    let history = |is_sent_back: bool, key: Key| {
+        objects(|model| {
+            let one = begin(model, 0);
+            model.acknowledged(one, (2, 0), 70);
+            if is_sent_back {
+                model.begin_back(0, KEY, one, 75);
+            }
+            model.begin_recovery(0, Some(Loss { kept_until_ms: 0 }));
+            model.recovered(KEY, 0);
+            model.settle(0, 2);
+            model.seen(key, 0, one, 80);
+        })
+    };
+    assert!(!history(true, RETRY));
+    assert!(history(true, KEY) && history(false, RETRY) && history(false, KEY));
+}
