@@ -11,7 +11,7 @@ fn the_first_seeds_hold() {
 }
 
 /// Seeds of whole brokers that found something, as small as they were made, and what they found.
-const FOUND: [(u64, &str, &str); 5] = [
+const FOUND: [(u64, &str, &str); 6] = [
     (
         250,
         "",
@@ -26,6 +26,11 @@ const FOUND: [(u64, &str, &str); 5] = [
         192,
         "body=1258,messages=84,name-servers=1,producers=1,storm=78,plan=3",
         "the model objected to a copy that outlived the message that was sent back",
+    ),
+    (
+        650,
+        "batches=0,body=8,messages=1,storm=9,plan=2+3",
+        "a connection that a new life of a broker took was counted as one of the life before",
     ),
     (
         965,

@@ -59,6 +59,9 @@ impl Client {
         let life = broker.life();
         let form = *rng.pick(&[SerializeType::Json, SerializeType::RocketMq]);
         let client = Self::connect(sim, broker.address, form, life).await;
+        // While the connection was made the broker may have died, come back and let it in.
+        let is_known = broker.life() == life && broker.is_open.get();
+        let client = client.filter(|_| is_known);
         if client.is_none() {
             sim.sleep(Duration::from_millis(5)).await;
         }

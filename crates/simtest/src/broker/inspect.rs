@@ -65,7 +65,7 @@ async fn connect(sim: &Sim, shared: &Shared, broker: usize) -> Option<Client> {
     for _ in 0..ASKED_MAX {
         let life = state.life();
         let client = Client::connect(sim, state.address, SerializeType::Json, life).await;
-        if client.is_some() {
+        if client.is_some() && state.life() == life {
             return client;
         }
         sim.sleep(Duration::from_millis(2)).await;
