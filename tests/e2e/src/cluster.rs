@@ -72,7 +72,7 @@ fn java_goes_on(packages: &Packages, programs: &Programs) -> Result<()> {
         broker: String::new(),
     };
     let mut java = packages.java("client-5.5.0", &[], "ringmq.e2e.ClusterProducer")?;
-    java.args([TOPIC, "12"]);
+    java.args([TOPIC, "2", "12"]);
     let mut seen = 0;
     let mut done = String::new();
     let mut errors = Vec::new();

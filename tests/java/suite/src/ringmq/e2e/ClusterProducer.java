@@ -15,11 +15,12 @@ import org.apache.rocketmq.common.message.MessageExt;
 
 /**
  * Sends to a topic on several brokers while the driver kills one of them:
- * `java ringmq.e2e.ClusterProducer TOPIC SECONDS`. Prints `SEEN broker` when the first message of a
- * broker was received: from then on the consumer holds queues of that broker (a client whose first
- * question for the group's members meets a dead broker asks again only after 20 s). The last line is
- * `DONE failed=N after=N brokers=…`: how many sends failed for good, and how many of the second half's
- * messages were received.
+ * `java ringmq.e2e.ClusterProducer TOPIC BROKERS SECONDS`. Prints `SEEN broker` when the first message
+ * of a broker was received: from then on the consumer holds queues of that broker (a client whose
+ * first question for the group's members meets a dead broker asks again only after 20 s, and one that
+ * passed over a broker with its first heartbeat sends the next after 30 s). When messages of so many
+ * brokers were received it goes on for so many seconds. The last line is `DONE failed=N after=N
+ * brokers=…`: how many sends failed for good, and how many of the second half's messages were received.
  */
 public final class ClusterProducer {
     private ClusterProducer() {
@@ -27,7 +28,8 @@ public final class ClusterProducer {
 
     public static void main(String[] args) throws Exception {
         String topic = args[0];
-        long half = Long.parseLong(args[1]) * 500;
+        int brokers = Integer.parseInt(args[1]);
+        long half = Long.parseLong(args[2]) * 500;
         DefaultMQPushConsumer consumer = new DefaultMQPushConsumer("CID_cluster");
         consumer.setNamesrvAddr(System.getenv("NAMESRV_ADDR"));
         consumer.setInstanceName("consumer");
@@ -54,8 +56,12 @@ public final class ClusterProducer {
         Map<String, Integer> taken = new TreeMap<>();
         Set<String> late = new ConcurrentSkipListSet<>();
         int failed = 0;
+        long giveUp = System.currentTimeMillis() + 60_000;
         long start = System.currentTimeMillis();
         for (int i = 0; System.currentTimeMillis() < start + 2 * half; i++) {
+            if (seen.size() < brokers && System.currentTimeMillis() < giveUp) {
+                start = System.currentTimeMillis();
+            }
             try {
                 SendResult result = producer.send(Scope.message(topic, "TagA", "cluster " + i));
                 if (result.getSendStatus() != SendStatus.SEND_OK) {
