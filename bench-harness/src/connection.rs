@@ -3,7 +3,7 @@
 //! Owned by one thread. A turn writes as many frames as answers arrived, in one write, and reads
 //! whatever has come, so that system calls are per turn and not per message.
 
-use crate::Arguments;
+use crate::Load;
 use crate::frames::{OPAQUE_MIN, Template};
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
@@ -11,7 +11,7 @@ use remoting::command::decode;
 use remoting::frame::{FRAME_LEN_MAX, FrameBuffer};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// When counting begins and ends.
@@ -49,19 +49,20 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
 /// Sends until the clock ends, then waits for the answers that are still due.
 pub(crate) fn drive(
-    arguments: &Arguments,
+    broker: SocketAddr,
+    load: &Load,
     index: usize,
     in_flight: usize,
     clock: Clock,
 ) -> Result<Seen> {
-    if let Some(cpu) = arguments.cpu {
+    if let Some(cpu) = load.cpu {
         let pinned = core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
         anyhow::ensure!(pinned, "cannot pin to CPU {cpu}");
     }
-    let stream = TcpStream::connect(arguments.broker).context("connect")?;
+    let stream = TcpStream::connect(broker).context("connect")?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_WAIT))?;
-    Sender::new(arguments, index, in_flight, stream)?.run(clock)
+    Sender::new(load, index, in_flight, stream)?.run(clock)
 }
 
 struct Sender {
@@ -76,15 +77,10 @@ struct Sender {
 }
 
 impl Sender {
-    fn new(
-        arguments: &Arguments,
-        index: usize,
-        in_flight: usize,
-        stream: TcpStream,
-    ) -> Result<Self> {
+    fn new(load: &Load, index: usize, in_flight: usize, stream: TcpStream) -> Result<Self> {
         let born_ms = epoch_ms()?;
-        let templates = (0..arguments.queues)
-            .map(|queue| Template::send(arguments, queue.cast_signed(), born_ms))
+        let templates = (0..load.queues)
+            .map(|queue| Template::send(load, queue.cast_signed(), born_ms))
             .collect::<Result<Vec<_>>>()?;
         let seen = Seen {
             latency_ns: Histogram::new_with_bounds(1_000, 60_000_000_000, 3)?,

@@ -3,7 +3,7 @@
 //! So that the generator costs little: per message it copies the template and writes the request
 //! id and the message's unique key. Ids have ten digits, so that the JSON form keeps its length.
 
-use crate::{Arguments, Codec};
+use crate::{Codec, Load};
 use anyhow::{Context, Result};
 use remoting::command::{SerializeType, write_request};
 use remoting::header::send::SendMessageRequestHeaderV2;
@@ -24,12 +24,12 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// A send of `arguments.size` bytes to one queue.
-    pub(crate) fn send(arguments: &Arguments, queue_id: i32, born_ms: i64) -> Result<Self> {
+    /// A send of `load.size` bytes to one queue.
+    pub(crate) fn send(load: &Load, queue_id: i32, born_ms: i64) -> Result<Self> {
         let properties = format!("UNIQ_KEY\u{1}{UNIQUE_KEY}\u{2}WAIT\u{1}true\u{2}");
         let header = SendMessageRequestHeaderV2 {
             producer_group: "ringmq-load",
-            topic: &arguments.topic,
+            topic: &load.topic,
             default_topic: "TBW102",
             default_topic_queue_nums: 4,
             queue_id,
@@ -43,11 +43,11 @@ impl Template {
             batch: Some(false),
             broker_name: None,
         };
-        let serialize = match arguments.codec {
+        let serialize = match load.codec {
             Codec::Binary => SerializeType::RocketMq,
             Codec::Json => SerializeType::Json,
         };
-        let body = vec![b'x'; arguments.size];
+        let body = vec![b'x'; load.size];
         let mut bytes = Vec::new();
         write_request(
             &mut bytes,
@@ -58,7 +58,7 @@ impl Template {
             &header,
             &body,
         );
-        let opaque_at = match arguments.codec {
+        let opaque_at = match load.codec {
             Codec::Binary => BINARY_OPAQUE_AT,
             Codec::Json => position(&bytes, OPAQUE_MIN.to_string().as_bytes())?,
         };
@@ -67,7 +67,7 @@ impl Template {
             bytes,
             opaque_at,
             key_at,
-            codec: arguments.codec,
+            codec: load.codec,
         })
     }
 
@@ -115,13 +115,14 @@ fn write_hex(out: &mut [u8], mut number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::CommandLine;
     use clap::Parser;
 
     #[test]
     fn a_template_carries_its_own_id_in_both_forms() {
         for codec in ["binary", "json"] {
-            let arguments = Arguments::parse_from(["x", "--codec", codec, "--size", "10"]);
-            let template = Template::send(&arguments, 3, 1_700_000_000_000).unwrap();
+            let line = CommandLine::parse_from(["x", "--codec", codec, "--size", "10"]);
+            let template = Template::send(&line.load, 3, 1_700_000_000_000).unwrap();
             let mut out = Vec::new();
             template.write(&mut out, 1_234_567_890, 0xABC);
             let command = remoting::command::decode(&out[4..]).unwrap();

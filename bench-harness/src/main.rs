@@ -2,6 +2,7 @@
 //!
 //! Closed loop: a fixed number of sends is in flight over a few connections. It counts what was
 //! acknowledged, by response code, and checks at the end that the queues grew by exactly as many.
+//! `compare` does so with two builds of the broker in turn.
 //! Invariant: an error is reported beside the rate, never dropped.
 
 #![allow(
@@ -10,23 +11,49 @@
 )]
 
 mod admin;
+mod compare;
 mod connection;
 mod cost;
 mod frames;
 mod report;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Sends messages as fast as a broker acknowledges them.
-#[derive(Parser, Debug, Clone)]
-#[command(name = "ringmq-load", version)]
-pub(crate) struct Arguments {
+#[derive(Parser, Debug)]
+#[command(name = "ringmq-load", version, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    load: Load,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Runs two builds of the broker in turn under the same load and compares them.
+    Compare(compare::Options),
+}
+
+/// The broker that is loaded.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Target {
     /// The broker's address.
     #[arg(long, default_value = "127.0.0.1:10911")]
     broker: SocketAddr,
+    /// Process whose CPU time and memory are reported beside the rate.
+    #[arg(long)]
+    broker_pid: Option<u32>,
+}
+
+/// What is sent, and how.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Load {
     /// Topic; made new with `--queues` queues.
     #[arg(long, default_value = "LoadTopic")]
     topic: String,
@@ -54,9 +81,6 @@ pub(crate) struct Arguments {
     /// Pins the generator's threads to this CPU.
     #[arg(long)]
     cpu: Option<usize>,
-    /// Process whose CPU time and memory are reported beside the rate.
-    #[arg(long)]
-    broker_pid: Option<u32>,
     /// Prints one JSON object instead of the table.
     #[arg(long)]
     json: bool,
@@ -71,37 +95,50 @@ pub(crate) enum Codec {
 }
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    ensure!(
-        arguments.in_flight >= arguments.connections && arguments.connections > 0,
-        "--in-flight must be at least --connections, and that at least 1"
-    );
-    let mut admin = admin::Admin::connect(arguments.broker)?;
-    admin.create_topic(&arguments.topic, arguments.queues)?;
-    let before = admin.messages_in(&arguments.topic, arguments.queues)?;
-    let outcome = run(&arguments)?;
-    let after = settled(&mut admin, &arguments, before + outcome.acknowledged_in_all)?;
-    report::print(&arguments, &outcome, after - before)?;
-    ensure!(
-        after - before == outcome.acknowledged_in_all,
-        "{} acknowledged, but the queues grew by {}",
-        outcome.acknowledged_in_all,
-        after - before
-    );
-    Ok(())
+    let line = CommandLine::parse();
+    match line.command {
+        Some(Command::Compare(options)) => compare::compare(&options),
+        None => {
+            let outcome = measure(&line.target, &line.load)?;
+            report::print(&line.load, &outcome)
+        }
+    }
 }
 
-fn run(arguments: &Arguments) -> Result<report::Outcome> {
-    let clock = connection::Clock::start(
-        Duration::from_secs(arguments.warm_up),
-        Duration::from_secs(arguments.seconds),
+/// One run, with its checks.
+pub(crate) fn measure(target: &Target, load: &Load) -> Result<report::Outcome> {
+    ensure!(
+        load.in_flight >= load.connections && load.connections > 0,
+        "--in-flight must be at least --connections, and that at least 1"
     );
-    let per_connection = arguments.in_flight / arguments.connections;
-    let cost = cost::Meter::over(arguments.broker_pid, clock);
+    let mut admin = admin::Admin::connect(target.broker)?;
+    admin.create_topic(&load.topic, load.queues)?;
+    let before = admin.messages_in(&load.topic, load.queues)?;
+    let mut outcome = run(target, load)?;
+    let after = settled(&mut admin, load, before + outcome.acknowledged_in_all)?;
+    outcome.stored = after - before;
+    ensure!(
+        outcome.stored == outcome.acknowledged_in_all,
+        "{} acknowledged, but the queues grew by {}",
+        outcome.acknowledged_in_all,
+        outcome.stored
+    );
+    Ok(outcome)
+}
+
+fn run(target: &Target, load: &Load) -> Result<report::Outcome> {
+    let clock = connection::Clock::start(
+        Duration::from_secs(load.warm_up),
+        Duration::from_secs(load.seconds),
+    );
+    let per_connection = load.in_flight / load.connections;
+    let cost = cost::Meter::over(target.broker_pid, clock);
     let results = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..arguments.connections)
+        let threads: Vec<_> = (0..load.connections)
             .map(|index| {
-                scope.spawn(move || connection::drive(arguments, index, per_connection, clock))
+                scope.spawn(move || {
+                    connection::drive(target.broker, load, index, per_connection, clock)
+                })
             })
             .collect();
         let cost = cost.map(cost::Meter::measure).transpose();
@@ -124,10 +161,10 @@ fn run(arguments: &Arguments) -> Result<report::Outcome> {
 }
 
 /// Waits until the queues show what was acknowledged: consumers may see it a little later.
-fn settled(admin: &mut admin::Admin, arguments: &Arguments, expected: u64) -> Result<u64> {
+fn settled(admin: &mut admin::Admin, load: &Load, expected: u64) -> Result<u64> {
     let mut count = 0;
     for _ in 0..20 {
-        count = admin.messages_in(&arguments.topic, arguments.queues)?;
+        count = admin.messages_in(&load.topic, load.queues)?;
         if count >= expected {
             break;
         }

@@ -2,7 +2,7 @@
 //!
 //! Errors stand beside the rate, by code, with the first remark of each.
 
-use crate::Arguments;
+use crate::Load;
 use crate::connection::Seen;
 use crate::cost::Cost;
 use anyhow::Result;
@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Outcome {
     pub(crate) acknowledged: u64,
     pub(crate) acknowledged_in_all: u64,
+    /// By how many messages the queues grew.
+    pub(crate) stored: u64,
     latency_ns: Histogram<u64>,
     errors: BTreeMap<i32, (u64, String)>,
     cost: Option<Cost>,
@@ -32,6 +34,7 @@ impl Outcome {
         Self {
             acknowledged: 0,
             acknowledged_in_all: 0,
+            stored: 0,
             latency_ns: Histogram::new_with_bounds(1_000, 60_000_000_000, 3)
                 .expect("constant bounds are valid"),
             errors: BTreeMap::new(),
@@ -50,41 +53,46 @@ impl Outcome {
         }
     }
 
-    fn percentile_us(&self, percentile: f64) -> f64 {
+    pub(crate) fn rate(&self, load: &Load) -> f64 {
+        self.acknowledged as f64 / load.seconds as f64
+    }
+
+    /// CPU time of the broker per message, in microseconds: of its own and of the kernel for it.
+    pub(crate) fn cpu_us(&self) -> Option<(f64, f64)> {
+        let count = self.acknowledged.max(1) as f64;
+        let us = |seconds: f64| seconds * 1e6 / count;
+        let cost = self.cost.as_ref()?;
+        Some((us(cost.user_seconds), us(cost.system_seconds)))
+    }
+
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.values().map(|(count, _)| count).sum()
+    }
+
+    pub(crate) fn percentile_us(&self, percentile: f64) -> f64 {
         self.latency_ns.value_at_percentile(percentile) as f64 / 1_000.0
     }
 }
 
-pub(crate) fn print(arguments: &Arguments, outcome: &Outcome, stored: u64) -> Result<()> {
-    let rate = outcome.acknowledged as f64 / arguments.seconds as f64;
-    let megabytes = rate * arguments.size as f64 / 1e6;
-    if arguments.json {
-        println!(
-            "{}",
-            serde_json::to_string(&as_json(arguments, outcome, rate, stored))?
-        );
+pub(crate) fn print(load: &Load, outcome: &Outcome) -> Result<()> {
+    let rate = outcome.rate(load);
+    let megabytes = rate * load.size as f64 / 1e6;
+    if load.json {
+        println!("{}", serde_json::to_string(&as_json(load, outcome))?);
         return Ok(());
     }
     println!(
         "{} B bodies, {} connections, {} in flight, {} queues, {:?} headers, {} s",
-        arguments.size,
-        arguments.connections,
-        arguments.in_flight,
-        arguments.queues,
-        arguments.codec,
-        arguments.seconds
+        load.size, load.connections, load.in_flight, load.queues, load.codec, load.seconds
     );
     println!("rate      {rate:>12.0} messages/s   {megabytes:.1} MB/s of bodies");
     for (name, percentile) in PERCENTILES {
         println!("{name:<8}  {:>12.1} us", outcome.percentile_us(*percentile));
     }
-    if let Some(cost) = outcome.cost {
-        let count = outcome.acknowledged.max(1) as f64;
+    if let (Some(cost), Some((user, system))) = (outcome.cost, outcome.cpu_us()) {
         println!(
-            "broker    {:>12.3} us CPU/message (user {:.3}, system {:.3}), {} MiB resident",
-            (cost.user_seconds + cost.system_seconds) * 1e6 / count,
-            cost.user_seconds * 1e6 / count,
-            cost.system_seconds * 1e6 / count,
+            "broker    {:>12.3} us CPU/message (user {user:.3}, system {system:.3}), {} MiB resident",
+            user + system,
             cost.resident_bytes >> 20
         );
     }
@@ -92,13 +100,13 @@ pub(crate) fn print(arguments: &Arguments, outcome: &Outcome, stored: u64) -> Re
         println!("error     {count:>12} answers with code {code}: {remark}");
     }
     println!(
-        "stored    {stored:>12} messages, {} acknowledged",
-        outcome.acknowledged_in_all
+        "stored    {:>12} messages, {} acknowledged",
+        outcome.stored, outcome.acknowledged_in_all
     );
     Ok(())
 }
 
-fn as_json(arguments: &Arguments, outcome: &Outcome, rate: f64, stored: u64) -> serde_json::Value {
+fn as_json(load: &Load, outcome: &Outcome) -> serde_json::Value {
     let latency: BTreeMap<_, _> = PERCENTILES
         .iter()
         .map(|(name, p)| (*name, outcome.percentile_us(*p)))
@@ -117,17 +125,17 @@ fn as_json(arguments: &Arguments, outcome: &Outcome, rate: f64, stored: u64) -> 
     });
     json!({
         "schema": 1,
-        "sizeBytes": arguments.size,
-        "connections": arguments.connections,
-        "inFlight": arguments.in_flight,
-        "queues": arguments.queues,
-        "codec": format!("{:?}", arguments.codec),
-        "seconds": arguments.seconds,
-        "messagesPerSecond": rate,
+        "sizeBytes": load.size,
+        "connections": load.connections,
+        "inFlight": load.in_flight,
+        "queues": load.queues,
+        "codec": format!("{:?}", load.codec),
+        "seconds": load.seconds,
+        "messagesPerSecond": outcome.rate(load),
         "latencyUs": latency,
         "errorsByCode": errors,
         "acknowledged": outcome.acknowledged_in_all,
-        "stored": stored,
+        "stored": outcome.stored,
         "broker": cost,
     })
 }
