@@ -7,7 +7,9 @@
 
 use proc_macro::TokenStream;
 use quote::{format_ident, quote};
-use syn::{Data, DeriveInput, Fields, GenericParam, Ident, LitStr, Type, parse_macro_input};
+use syn::{
+    Data, DeriveInput, Fields, GenericParam, Ident, LitByte, LitStr, Type, parse_macro_input,
+};
 
 /// Makes a struct a command header.
 ///
@@ -55,10 +57,19 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
     let found: Vec<Ident> = (0..fields.len())
         .map(|n| format_ident!("found_{n}"))
         .collect();
-    let arms = fields
-        .iter()
-        .zip(&found)
-        .map(|(Field { name, .. }, found)| quote!(#name => #found = Some(value),));
+    // Names of one letter are told apart by a jump; text patterns are compared one after the other.
+    let arms = |is_short: bool| {
+        fields
+            .iter()
+            .zip(&found)
+            .filter(move |(Field { name, .. }, _)| (name.value().len() == 1) == is_short)
+            .map(|(Field { name, .. }, found)| (name, quote!(#found = Some(value),)))
+    };
+    let short_arms = arms(true).map(|(name, arm)| {
+        let letter = LitByte::new(name.value().as_bytes()[0], name.span());
+        quote!([#letter] => #arm)
+    });
+    let long_arms = arms(false).map(|(name, arm)| quote!(#name => #arm));
     let reads = fields.iter().zip(&found).map(|(Field { ident, name, .. }, found)| {
         quote!(#ident: ::remoting::header::FieldValue::read(#name, #found)?)
     });
@@ -73,9 +84,12 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
             ) -> Result<Self, ::remoting::header::HeaderError> {
                 #(let mut #found = None;)*
                 for (name, value) in fields.iter() {
-                    match name {
-                        #(#arms)*
-                        _ => {}
+                    match name.as_bytes() {
+                        #(#short_arms)*
+                        _ => match name {
+                            #(#long_arms)*
+                            _ => {}
+                        }
                     }
                 }
                 Ok(Self { #(#reads),* })

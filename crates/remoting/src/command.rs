@@ -10,7 +10,7 @@ pub use crate::language::{LanguageCode, SERVER_LANGUAGE, SERVER_VERSION};
 use crate::frame::LENGTH_WORD;
 use crate::header::{EncodeHeader, HeaderFields};
 use crate::serialize::rocketmq::BinaryError;
-use crate::serialize::{Head, RawHeader, json, rocketmq};
+use crate::serialize::{Head, RawHead, json, rocketmq};
 use std::borrow::Cow;
 
 /// The form of a header.
@@ -49,6 +49,23 @@ pub struct Command<'a> {
     pub fields: HeaderFields<'a>,
     /// What follows the header.
     pub body: &'a [u8],
+}
+
+/// To read a frame into.
+impl Default for Command<'_> {
+    fn default() -> Self {
+        Self {
+            code: 0,
+            language: LanguageCode::Other,
+            version: 0,
+            opaque: 0,
+            flag: 0,
+            remark: None,
+            serialize: SerializeType::Json,
+            fields: HeaderFields::default(),
+            body: &[],
+        }
+    }
 }
 
 /// A [`Command`] where it is a request.
@@ -125,6 +142,14 @@ const HEADER_LEN_MAX: usize = (1 << 24) - 1;
 
 /// Reads a frame: the bytes after the length word.
 pub fn decode(frame: &[u8]) -> Result<Command<'_>, DecodeError> {
+    let mut command = Command::default();
+    decode_into(frame, &mut command)?;
+    Ok(command)
+}
+
+/// Reads a frame into `command`, which was just made and is large: a command that is read many
+/// times a second is read where it stays. After an error `command` holds parts of both.
+pub fn decode_into<'a>(frame: &'a [u8], command: &mut Command<'a>) -> Result<(), DecodeError> {
     let Some((mark, rest)) = frame.split_first_chunk::<MARK>() else {
         return Err(DecodeError::NoMark(frame.len()));
     };
@@ -135,31 +160,30 @@ pub fn decode(frame: &[u8]) -> Result<Command<'_>, DecodeError> {
     let split = rest.split_at_checked(header_len);
     let room = rest.len();
     let (header, body) = split.ok_or(DecodeError::HeaderTooLong { header_len, room })?;
-    let (serialize, header) = match form {
-        0 => (SerializeType::Json, json::decode(header)?),
-        1 => (SerializeType::RocketMq, rocketmq::decode(header)?),
+    command.fields.clear();
+    let fields = &mut command.fields;
+    let (serialize, head) = match form {
+        0 => (SerializeType::Json, json::decode(header, fields)?),
+        1 => (SerializeType::RocketMq, rocketmq::decode(header, fields)?),
         _ => return Err(DecodeError::SerializeType(form)),
     };
-    let RawHeader {
+    let RawHead {
         code,
         language,
         version,
         opaque,
         flag,
         remark,
-        fields,
-    } = header;
-    Ok(Command {
-        code,
-        language,
-        version,
-        opaque,
-        flag,
-        remark,
-        serialize,
-        fields,
-        body,
-    })
+    } = head;
+    command.code = code;
+    command.language = language;
+    command.version = version;
+    command.opaque = opaque;
+    command.flag = flag;
+    command.remark = remark;
+    command.serialize = serialize;
+    command.body = body;
+    Ok(())
 }
 
 /// Appends a whole response frame to `out`: length word, header in the request's form, body.

@@ -17,8 +17,9 @@ pub const LENGTH_WORD: usize = 4;
 /// The shortest frame: the mark that gives the header's form and length.
 const FRAME_LEN_MIN: usize = 4;
 
-/// A buffer of at most this size, in bytes, is kept from one batch to the next.
-const KEPT_BYTES: usize = 256 * 1024;
+/// A buffer of at most this size, in bytes, is kept from one batch to the next. It is more than one
+/// large read and an unfinished frame before it take, so that a busy connection's buffer stays.
+const KEPT_BYTES: usize = 384 * 1024;
 
 /// What a stream brought is no frame; the connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

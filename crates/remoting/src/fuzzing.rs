@@ -10,9 +10,9 @@ use crate::body::route::TopicRouteData;
 use crate::body::stats::TopicStatsTable;
 use crate::command::{self, Command, SerializeType};
 use crate::frame::FrameBuffer;
-use crate::header::RemotingHeader;
 use crate::header::pull::PullMessageRequestHeader;
 use crate::header::send::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
+use crate::header::{HeaderFields, RemotingHeader};
 use crate::message::properties as property_text;
 use crate::message::{MessageFields, batch as batches, decode_message, parse_offset_message_id};
 use crate::serialize::{json, rocketmq};
@@ -58,14 +58,23 @@ pub fn frame(bytes: &[u8]) {
 
 /// A JSON header.
 pub fn json_header(bytes: &[u8]) {
-    if json::decode(bytes).is_ok() {
+    let mut fields = HeaderFields::default();
+    let read = json::decode(bytes, &mut fields);
+    let mut general = HeaderFields::default();
+    let expected = json::decode_any(bytes, &mut general);
+    assert_eq!(
+        read.as_ref().ok().map(|head| (head, &fields)),
+        expected.as_ref().ok().map(|head| (head, &general)),
+        "both readers agree"
+    );
+    if read.is_ok() {
         read_command(&framed(SerializeType::Json, bytes));
     }
 }
 
 /// A binary header.
 pub fn binary_header(bytes: &[u8]) {
-    if rocketmq::decode(bytes).is_ok() {
+    if rocketmq::decode(bytes, &mut HeaderFields::default()).is_ok() {
         read_command(&framed(SerializeType::RocketMq, bytes));
     }
 }

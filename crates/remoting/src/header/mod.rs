@@ -100,8 +100,10 @@ impl<'a> HeaderFields<'a> {
     /// The value of `name`: a scan, which beats a hash at the size of a header.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut from_last = self.0.iter().rev();
+        // The first bytes differ nearly always, and a short name has no more.
+        let first = name.as_bytes().first();
         from_last
-            .find(|(key, _)| key == name)
+            .find(|(key, _)| key.as_bytes().first() == first && key == name)
             .map(|(_, value)| value.as_ref())
     }
 
@@ -131,6 +133,11 @@ impl<'a> HeaderFields<'a> {
     /// Adds a field at the end.
     pub fn push(&mut self, name: impl Into<Cow<'a, str>>, value: impl Into<Cow<'a, str>>) {
         self.0.push((name.into(), value.into()));
+    }
+
+    /// Forgets all fields.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
     }
 
     /// Whether reading took no memory: all text is borrowed and all fields lie inline. Fields for

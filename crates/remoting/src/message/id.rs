@@ -41,16 +41,25 @@ impl OffsetMessageId {
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        let room = self.text[self.len..].chunks_exact_mut(2);
-        for (pair, byte) in room.zip(bytes) {
-            pair[0] = HEX_DIGITS[usize::from(byte >> 4)];
-            pair[1] = HEX_DIGITS[usize::from(byte & 15)];
+        let (room, _) = self.text[self.len..].as_chunks_mut();
+        for (pair, byte) in room.iter_mut().zip(bytes) {
+            *pair = HEX_PAIRS[usize::from(*byte)];
         }
         self.len += 2 * bytes.len();
     }
 }
 
-const HEX_DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+/// Each byte in two digits.
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 impl fmt::Display for OffsetMessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,57 +5,64 @@
 //! frame wherever no escape forces a copy, and ignores members that it does not know. Java:
 //! `RemotingSerializable`.
 
-use super::{Head, RawHeader};
+use super::flat_json::{self, plain_len};
+use super::{Head, RawHead};
 use crate::header::{EncodeHeader, FieldSink, HeaderFields};
 use crate::language::LanguageCode;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
-/// Reads a header that fills `bytes`.
-pub(crate) fn decode(bytes: &[u8]) -> Result<RawHeader<'_>, serde_json::Error> {
-    serde_json::from_slice(bytes)
-}
-
-impl<'de> Deserialize<'de> for RawHeader<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(HeaderVisitor)
+/// Reads a header that fills `bytes`, its fields into `fields`, which is empty.
+pub(crate) fn decode<'a>(
+    bytes: &'a [u8],
+    fields: &mut HeaderFields<'a>,
+) -> Result<RawHead<'a>, serde_json::Error> {
+    if let Some(head) = flat_json::decode(bytes, fields) {
+        return Ok(head);
     }
+    fields.clear();
+    decode_any(bytes, fields)
 }
 
-struct HeaderVisitor;
+/// The same for JSON of any shape.
+pub(crate) fn decode_any<'a>(
+    bytes: &'a [u8],
+    fields: &mut HeaderFields<'a>,
+) -> Result<RawHead<'a>, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let head = json.deserialize_map(HeadVisitor { fields })?;
+    json.end()?;
+    Ok(head)
+}
 
-impl<'de> Visitor<'de> for HeaderVisitor {
-    type Value = RawHeader<'de>;
+struct HeadVisitor<'v, 'a> {
+    fields: &'v mut HeaderFields<'a>,
+}
+
+impl<'de> Visitor<'de> for HeadVisitor<'_, 'de> {
+    type Value = RawHead<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a command's header")
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let mut header = RawHeader {
-            code: 0,
-            language: LanguageCode::Other,
-            version: 0,
-            opaque: 0,
-            flag: 0,
-            remark: None,
-            fields: HeaderFields::default(),
-        };
+        let mut head = RawHead::default();
         while let Some(Text(name)) = map.next_key()? {
             match name.as_ref() {
-                "code" => header.code = map.next_value()?,
-                "flag" => header.flag = map.next_value()?,
-                "opaque" => header.opaque = map.next_value()?,
-                "version" => header.version = map.next_value()?,
-                "remark" => header.remark = map.next_value::<Scalar<'_>>()?.0,
+                "code" => head.code = map.next_value()?,
+                "flag" => head.flag = map.next_value()?,
+                "opaque" => head.opaque = map.next_value()?,
+                "version" => head.version = map.next_value()?,
+                "remark" => head.remark = map.next_value::<Scalar<'_>>()?.0,
                 "language" => {
                     let name = map.next_value::<Scalar<'_>>()?.0;
-                    header.language = LanguageCode::from_name(name.as_deref().unwrap_or_default());
+                    head.language = LanguageCode::from_name(name.as_deref().unwrap_or_default());
                 }
                 "extFields" => {
                     if let Some(Fields(fields)) = map.next_value()? {
-                        header.fields = fields;
+                        *self.fields = fields;
                     }
                 }
                 _ => {
@@ -63,7 +70,7 @@ impl<'de> Visitor<'de> for HeaderVisitor {
                 }
             }
         }
-        Ok(header)
+        Ok(head)
     }
 }
 
@@ -261,17 +268,13 @@ fn put_number(out: &mut Vec<u8>, value: i64) {
 fn put_text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| must_escape(*byte)) {
+    while let Some(at) = plain_len(rest) {
         out.extend_from_slice(&rest[..at]);
         put_escaped(out, rest[at]);
         rest = &rest[at + 1..];
     }
     out.extend_from_slice(rest);
     out.push(b'"');
-}
-
-const fn must_escape(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 fn put_escaped(out: &mut Vec<u8>, byte: u8) {
@@ -295,6 +298,13 @@ mod tests {
     use super::*;
     use crate::header::NoHeader;
 
+    type Read<'a> = (RawHead<'a>, HeaderFields<'a>);
+
+    fn decode(bytes: &[u8]) -> Result<Read<'_>, serde_json::Error> {
+        let mut fields = HeaderFields::default();
+        super::decode(bytes, &mut fields).map(|head| (head, fields))
+    }
+
     const HEAD: Head<'_> = Head {
         code: 0,
         language: LanguageCode::Java,
@@ -309,15 +319,15 @@ mod tests {
 
     #[test]
     fn a_real_answer_reads_without_a_copy_and_is_written_the_same() {
-        let header = decode(ANSWER.as_bytes()).unwrap();
+        let (header, fields) = decode(ANSWER.as_bytes()).unwrap();
         assert_eq!(
             (header.code, header.opaque, header.flag, header.version),
             (0, 3, 1, 409)
         );
-        assert_eq!(header.fields.get("queueOffset"), Some("0"));
-        assert_eq!(header.fields.get("MSG_REGION"), Some("DefaultRegion"));
+        assert_eq!(fields.get("queueOffset"), Some("0"));
+        assert_eq!(fields.get("MSG_REGION"), Some("DefaultRegion"));
         let mut out = Vec::new();
-        encode(&mut out, HEAD, &header.fields);
+        encode(&mut out, HEAD, &fields);
         assert_eq!(String::from_utf8(out).unwrap(), ANSWER);
     }
 
@@ -325,8 +335,8 @@ mod tests {
     fn numbers_and_booleans_in_fields_become_text() {
         let text = br#"{"code":310,"extFields":{"d":4,"g":1795158980539,"m":true,"x":null,
             "Signature":"","y":{"a":[1]},"z":[{}],"f":1.5,"n":-1},"unknown":[{"a":1}]}"#;
-        let header = decode(text).unwrap();
-        let pairs: Vec<_> = header.fields.iter().collect();
+        let (_, fields) = decode(text).unwrap();
+        let pairs: Vec<_> = fields.iter().collect();
         let expected = [
             ("d", "4"),
             ("g", "1795158980539"),
@@ -345,11 +355,11 @@ mod tests {
             r#"{"code":34,"extFields":null,"remark":null,"language":null}"#,
             r#"{"code":34,"extFields":{},"language":"KLINGON","version":5}"#,
         ] {
-            let header = decode(text.as_bytes()).unwrap();
+            let (header, fields) = decode(text.as_bytes()).unwrap();
             assert_eq!(header.code, 34);
             assert_eq!(header.language, LanguageCode::Other);
             assert_eq!(header.remark, None);
-            assert!(header.fields.is_empty());
+            assert!(fields.is_empty());
         }
     }
 
@@ -365,8 +375,8 @@ mod tests {
             ..HEAD
         };
         encode(&mut out, head, &fields);
-        let header = decode(&out).unwrap();
-        assert!(header.fields.iter().eq(fields.iter()));
+        let (header, read) = decode(&out).unwrap();
+        assert!(read.iter().eq(fields.iter()));
         assert_eq!(header.remark.as_deref(), Some("a\n\"b\""));
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!(value["extFields"]["properties"], all);

@@ -1,26 +1,39 @@
 //! The wire forms of a header: JSON and binary.
 //!
-//! Each form is one file with a reader, and a sink for fields. What must always hold: both readers
+//! Each form is one file with a reader, and a sink for fields; the usual JSON has a second, faster
+//! reader. What must always hold: both readers
 //! are total and never take more memory than the frame is long, and both writers only append to
 //! the caller's buffer. Java: `SerializeType`, `RemotingSerializable`, `RocketMQSerializable`.
 
+mod flat_json;
 pub mod json;
 pub mod rocketmq;
 
-use crate::header::HeaderFields;
 use crate::language::LanguageCode;
 use std::borrow::Cow;
 
-/// A header without its frame: what both forms read and write.
+/// What both forms read beside the fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawHeader<'a> {
+pub(crate) struct RawHead<'a> {
     pub(crate) code: i32,
     pub(crate) language: LanguageCode,
     pub(crate) version: i32,
     pub(crate) opaque: i32,
     pub(crate) flag: i32,
     pub(crate) remark: Option<Cow<'a, str>>,
-    pub(crate) fields: HeaderFields<'a>,
+}
+
+impl Default for RawHead<'_> {
+    fn default() -> Self {
+        Self {
+            code: 0,
+            language: LanguageCode::Other,
+            version: 0,
+            opaque: 0,
+            flag: 0,
+            remark: None,
+        }
+    }
 }
 
 /// What both forms write before the fields.

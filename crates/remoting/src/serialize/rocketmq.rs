@@ -4,7 +4,7 @@
 //! fields`, each field `i16 length, name | i32 length, value`; all big-endian. What must always
 //! hold: reading borrows everything from the frame. Java: `RocketMQSerializable`.
 
-use super::{Head, RawHeader};
+use super::{Head, RawHead};
 use crate::code::RequestCode;
 use crate::header::{EncodeHeader, FieldSink, HeaderFields};
 use crate::language::LanguageCode;
@@ -27,37 +27,90 @@ pub enum BinaryError {
     Trailing(usize),
 }
 
-/// Reads a header that fills `bytes`.
-pub(crate) fn decode(bytes: &[u8]) -> Result<RawHeader<'_>, BinaryError> {
+/// Reads a header that fills `bytes`, its fields into `fields`, which is empty.
+pub(crate) fn decode<'a>(
+    bytes: &'a [u8],
+    fields: &mut HeaderFields<'a>,
+) -> Result<RawHead<'a>, BinaryError> {
     let mut rest = Reader(bytes);
     let code = i16::from_be_bytes(rest.take("code")?);
     let language = LanguageCode::from_wire(u8::from_be_bytes(rest.take("language")?));
     let version = i16::from_be_bytes(rest.take("version")?);
     let opaque = i32::from_be_bytes(rest.take("opaque")?);
     let flag = i32::from_be_bytes(rest.take("flag")?);
-    let remark = rest.text32("remark")?;
-    let fields = rest.bytes32("fields")?;
+    let remark = rest.bytes32("remark")?;
+    let remark = std::str::from_utf8(remark).map_err(|_| BinaryError::Utf8("remark"))?;
+    let pairs = rest.bytes32("fields")?;
     if !rest.0.is_empty() {
         return Err(BinaryError::Trailing(rest.0.len()));
     }
-    Ok(RawHeader {
+    decode_fields(pairs, fields)?;
+    Ok(RawHead {
         code: widen(code),
         language,
         version: i32::from(version),
         opaque,
         flag,
         remark: (!remark.is_empty()).then_some(Cow::Borrowed(remark)),
-        fields: decode_fields(Reader(fields))?,
     })
 }
 
-fn decode_fields(mut rest: Reader<'_>) -> Result<HeaderFields<'_>, BinaryError> {
-    let mut fields = HeaderFields::default();
+fn decode_fields<'a>(pairs: &'a [u8], fields: &mut HeaderFields<'a>) -> Result<(), BinaryError> {
+    let mut texts = Texts::new(pairs);
+    let mut rest = Reader(pairs);
     while !rest.0.is_empty() {
-        let name = rest.text16("field name")?;
-        fields.push(name, rest.text32("field value")?);
+        let name_len = rest.len16("field name")?;
+        let name = texts.next(&mut rest, name_len, "field name")?;
+        let value_len = rest.len32("field value")?;
+        let value = texts.next(&mut rest, value_len, "field value")?;
+        fields.push(name, value);
     }
-    Ok(fields)
+    Ok(())
+}
+
+/// Checks texts that lie one behind the other, with length words between them: in long stretches
+/// rather than one by one, since most length words are valid text themselves.
+struct Texts<'a> {
+    bytes: &'a [u8],
+    /// A stretch that is valid, and where it begins.
+    valid: &'a str,
+    begin: usize,
+}
+
+impl<'a> Texts<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            valid: "",
+            begin: 0,
+        }
+    }
+
+    /// Takes the next `len` bytes of `rest`, which is the end of all bytes, as text.
+    fn next(
+        &mut self,
+        rest: &mut Reader<'a>,
+        len: usize,
+        what: &'static str,
+    ) -> Result<&'a str, BinaryError> {
+        let at = self.bytes.len() - rest.0.len();
+        rest.bytes(len, what)?;
+        if at + len > self.begin + self.valid.len() {
+            // Either this text is invalid or the stretch ended before it.
+            self.begin = at;
+            self.valid = valid_start(&self.bytes[at..]);
+        }
+        let place = at - self.begin..at - self.begin + len;
+        self.valid.get(place).ok_or(BinaryError::Utf8(what))
+    }
+}
+
+/// The longest start that is UTF-8.
+fn valid_start(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_else(|error| {
+        let valid = &bytes[..error.valid_up_to()];
+        std::str::from_utf8(valid).expect("it was found valid")
+    })
 }
 
 /// The codes above 16 bits arrive cut (200,050 as 3,442). Java does not recover them; no other code
@@ -91,6 +144,8 @@ struct BinarySink<'a> {
 }
 
 impl FieldSink for BinarySink<'_> {
+    // Names are constants: where this is inlined, their lengths and bytes are too.
+    #[inline]
     fn text(&mut self, name: &str, value: &str) {
         // Only a forwarded field can have such a name; no header declares one.
         let Ok(name_len) = i16::try_from(name.len()) else {
@@ -102,6 +157,7 @@ impl FieldSink for BinarySink<'_> {
     }
 }
 
+#[inline]
 fn put_text32(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&length32(text.len()).to_be_bytes());
     out.extend_from_slice(text.as_bytes());
@@ -131,22 +187,19 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn bytes32(&mut self, what: &'static str) -> Result<&'a [u8], BinaryError> {
-        let len = i32::from_be_bytes(self.take(what)?);
-        let len = usize::try_from(len).map_err(|_| BinaryError::Negative(what))?;
-        self.bytes(len, what)
-    }
-
-    fn text32(&mut self, what: &'static str) -> Result<&'a str, BinaryError> {
-        let bytes = self.bytes32(what)?;
-        std::str::from_utf8(bytes).map_err(|_| BinaryError::Utf8(what))
-    }
-
-    fn text16(&mut self, what: &'static str) -> Result<&'a str, BinaryError> {
+    fn len16(&mut self, what: &'static str) -> Result<usize, BinaryError> {
         let len = i16::from_be_bytes(self.take(what)?);
-        let len = usize::try_from(len).map_err(|_| BinaryError::Negative(what))?;
-        let bytes = self.bytes(len, what)?;
-        std::str::from_utf8(bytes).map_err(|_| BinaryError::Utf8(what))
+        usize::try_from(len).map_err(|_| BinaryError::Negative(what))
+    }
+
+    fn len32(&mut self, what: &'static str) -> Result<usize, BinaryError> {
+        let len = i32::from_be_bytes(self.take(what)?);
+        usize::try_from(len).map_err(|_| BinaryError::Negative(what))
+    }
+
+    fn bytes32(&mut self, what: &'static str) -> Result<&'a [u8], BinaryError> {
+        let len = self.len32(what)?;
+        self.bytes(len, what)
     }
 }
 
@@ -154,6 +207,11 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
     use crate::header::NoHeader;
+
+    fn decode(bytes: &[u8]) -> Result<(RawHead<'_>, HeaderFields<'_>), BinaryError> {
+        let mut fields = HeaderFields::default();
+        super::decode(bytes, &mut fields).map(|head| (head, fields))
+    }
 
     const HEAD: Head<'_> = Head {
         code: 310,
@@ -176,14 +234,14 @@ mod tests {
     #[test]
     fn a_header_reads_back_as_it_was_written() {
         let (fields, bytes) = sample();
-        let header = decode(&bytes).unwrap();
+        let (header, read) = decode(&bytes).unwrap();
         assert_eq!(header.code, 310);
         assert_eq!(header.language, LanguageCode::Go);
         assert_eq!(header.version, 317);
         assert_eq!(header.opaque, -7);
         assert_eq!(header.flag, 2);
         assert_eq!(header.remark.as_deref(), Some("订单"));
-        assert!(header.fields.iter().eq(fields.iter()));
+        assert!(read.iter().eq(fields.iter()));
         let mut bytes = Vec::new();
         encode(
             &mut bytes,
@@ -194,7 +252,7 @@ mod tests {
             &NoHeader,
         );
         assert_eq!(bytes.len(), 21);
-        assert_eq!(decode(&bytes).unwrap().remark, None);
+        assert_eq!(decode(&bytes).unwrap().0.remark, None);
     }
 
     #[test]
@@ -233,6 +291,61 @@ mod tests {
     fn codes_that_lost_their_high_bits_are_restored() {
         for (cut, code) in [(3_442, 200_050), (3_543, 200_151), (310, 310), (-1, -1)] {
             assert_eq!(widen(cut), code);
+        }
+    }
+
+    /// Fields written and read one by one, each text on its own.
+    fn one_by_one(pairs: &[u8]) -> Result<HeaderFields<'_>, BinaryError> {
+        let text = |bytes, what| std::str::from_utf8(bytes).map_err(|_| BinaryError::Utf8(what));
+        let (mut rest, mut fields) = (Reader(pairs), HeaderFields::default());
+        while !rest.0.is_empty() {
+            let len = rest.len16("field name")?;
+            let name = text(rest.bytes(len, "field name")?, "field name")?;
+            let value = text(rest.bytes32("field value")?, "field value")?;
+            fields.push(name, value);
+        }
+        Ok(fields)
+    }
+
+    fn check_fields(pairs: &[u8]) {
+        let mut fields = HeaderFields::default();
+        let read = decode_fields(pairs, &mut fields).map(|()| fields);
+        assert_eq!(read, one_by_one(pairs), "{pairs:?}");
+    }
+
+    #[test]
+    fn texts_are_checked_as_if_each_stood_alone() {
+        let mut pairs = Vec::new();
+        let mut sink = BinarySink { out: &mut pairs };
+        // Lengths that are no text by themselves, and text that ends with a long character.
+        for len in [0, 1, 127, 128, 150, 194, 195, 255, 256, 300, 0xC3A9] {
+            sink.text("name", &"v".repeat(len));
+            sink.text("订", &"é".repeat(len / 2));
+            sink.text("", "订单");
+        }
+        check_fields(&pairs);
+        for at in 0..pairs.len().min(3_000) {
+            for byte in [0, 1, 0x7F, 0x80, 0xA9, 0xC3, 0xE8, 0xFF] {
+                let mut changed = pairs[..pairs.len().min(3_100)].to_vec();
+                changed[at] = byte;
+                check_fields(&changed);
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_read_as_fields_as_if_each_text_stood_alone(
+            pieces in proptest::collection::vec((proptest::collection::vec(0x70..=0xFF_u8, 0..4), 0..3_u8), 0..8),
+        ) {
+            let mut pairs = Vec::new();
+            for (bytes, extra) in pieces {
+                pairs.extend_from_slice(&[0, bytes.len() as u8]);
+                pairs.extend_from_slice(&bytes);
+                pairs.extend_from_slice(&[0, 0, 0, extra * 0x60]);
+                pairs.extend(std::iter::repeat_n(b'\xA9', usize::from(extra * 0x60)));
+            }
+            check_fields(&pairs);
         }
     }
 }
