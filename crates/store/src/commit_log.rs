@@ -25,7 +25,9 @@ pub(crate) struct OpenBlock<B> {
     /// Header and records so far, in bytes.
     pub(crate) used: usize,
     records: u32,
-    /// Of the records so far; kept only where there is a tail ring.
+    /// As much of it as is in the tail ring, in bytes, where there is one.
+    kept: usize,
+    /// Of the records that are in the tail ring.
     sum: crc32fast::Hasher,
 }
 
@@ -84,6 +86,8 @@ pub(crate) struct CommitLog<D: Disk> {
     /// Where records are kept until they are written; none where an acknowledgement waits for the
     /// disk.
     pub(crate) ring: Option<TailRing<D::Map>>,
+    /// Whether records wait for [`Self::keep`] rather than go into the ring one by one.
+    pub(crate) gathers: bool,
     /// Checksum of the records of the last sealed block, for the ring.
     sealed_sum: u32,
     open: Option<OpenBlock<D::Buf>>,
@@ -120,6 +124,7 @@ impl<D: Disk> CommitLog<D> {
             segments,
             tail: TailCache::new(settings.tail_cache_bytes),
             ring: None,
+            gathers: false,
             sealed_sum: 0,
             open: None,
             spares: Vec::new(),
@@ -352,6 +357,7 @@ impl<D: Disk> CommitLog<D> {
             buf,
             used,
             records: 0,
+            kept: used,
             sum: crc32fast::Hasher::new(),
         });
     }
@@ -449,16 +455,29 @@ impl<D: Disk> CommitLog<D> {
         open.used += len;
         open.records += 1;
         self.appended = place.position + len as u64;
-        if let Some(ring) = &self.ring {
-            let record = &open.buf.as_bytes()[place.at..place.at + len];
-            open.sum.update(record);
+        if !self.gathers {
+            self.keep();
+        }
+    }
+
+    /// Copies what was placed since the last copy into the tail ring, where there is one. Only then
+    /// may its acknowledgement leave the process.
+    pub(crate) fn keep(&mut self) {
+        let (Some(ring), Some(open)) = (&self.ring, &mut self.open) else {
+            return;
+        };
+        if open.kept < open.used {
+            let records = &open.buf.as_bytes()[open.kept..open.used];
+            open.sum.update(records);
             let sum = open.sum.clone().finalize();
-            ring.record(place.at, record, (open.used - HEADER_LEN, sum));
+            ring.records(open.kept, records, (open.used - HEADER_LEN, sum));
+            open.kept = open.used;
         }
     }
 
     /// Seals the open block, if it holds anything, and queues it for writing.
     pub(crate) fn seal(&mut self, now_ms: i64) {
+        self.keep();
         let Some(mut open) = self.open.take() else {
             return;
         };

@@ -51,7 +51,7 @@ pub use retention::{Limit, Retention, Shortage};
 pub use search::Boundary;
 pub use settings::{FlushMode, Settings};
 pub use stats::StoreStats;
-pub use store::{ShardStore, SnapshotSource};
+pub use store::{Moment, ShardStore, SnapshotSource};
 pub use verify::{
     DumpedBlock, DumpedSegment, Dumper, Finding, FindingKind, ShardSummary, Source, VerifyError,
     VerifyReport, Wanted, dump, read_layout, stored_bytes, verify,

@@ -79,6 +79,8 @@ pub(crate) struct Inner<R: Rt> {
     /// The writing task waits for an append, and whether only for a full block.
     pub(crate) writer_waits: Cell<bool>,
     pub(crate) writer_gathers: Cell<bool>,
+    /// The time of every append while a [`Moment`] lasts, in milliseconds since the epoch.
+    pub(crate) moment_ms: Cell<Option<i64>>,
     /// What the running or last sync covers.
     pub(crate) sync_target: Cell<u64>,
     /// Somebody needs everything before this durable, whatever the mode.
@@ -93,6 +95,28 @@ pub(crate) struct Inner<R: Rt> {
 
 /// See the module.
 pub struct ShardStore<R: Rt>(Rc<Inner<R>>);
+
+/// See [`ShardStore::one_moment`].
+pub struct Moment<'a, R: Rt>(&'a Inner<R>);
+
+impl<R: Rt> Drop for Moment<'_, R> {
+    fn drop(&mut self) {
+        self.0.moment_ms.set(None);
+        // Nobody holds the log but an append that panics.
+        if let Ok(mut log) = self.0.log.try_borrow_mut() {
+            log.gathers = false;
+            log.keep();
+        }
+    }
+}
+
+impl<R: Rt> std::fmt::Debug for Moment<'_, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Moment")
+            .field(&self.0.moment_ms.get())
+            .finish()
+    }
+}
 
 impl<R: Rt> Clone for ShardStore<R> {
     fn clone(&self) -> Self {
@@ -195,6 +219,15 @@ impl<R: Rt> ShardStore<R> {
         encode: impl FnOnce(&mut [u8], MessagePlace),
     ) -> Result<AppendReceipt, AppendError> {
         self.0.append_message(queue, len, tags_code, encode)
+    }
+
+    /// Makes one moment of all appends until the answer is dropped: they have one time, and go into
+    /// the tail ring together when it is dropped. That must be before the next await, and before
+    /// an acknowledgement of one of them, or a message that one of them added, leaves the process.
+    pub fn one_moment(&self) -> Moment<'_, R> {
+        self.0.moment_ms.set(Some(self.0.rt.now_ms()));
+        self.0.log.borrow_mut().gathers = true;
+        Moment(&self.0)
     }
 
     /// Whether messages of these encoded lengths would all be appended now, one after the other;
@@ -571,6 +604,7 @@ impl<R: Rt> Inner<R> {
             closed: Event::new(),
             writer_waits: Cell::new(false),
             writer_gathers: Cell::new(false),
+            moment_ms: Cell::new(None),
             sync_target: Cell::new(state.end),
             sync_wanted: Cell::new(0),
             next_generation: Cell::new(state.next_generation),

@@ -2,8 +2,9 @@
 //!
 //! Owned by the log of a shard that acknowledges before it writes (`ASYNC_FLUSH`); there is none
 //! under `SYNC_FLUSH`. A file is mapped and divided into slots of one log block each. The open block
-//! has a slot, or several that follow each other when its record is longer; each record is copied
-//! there as soon as it is placed, and the slot is free again when the block's write has completed.
+//! has a slot, or several that follow each other when its record is longer; records are copied there
+//! before their acknowledgement can leave, and the slot is free again when the block's write has
+//! completed.
 //! Low slots are taken first, so that a log that keeps up touches little memory.
 //! Invariant: a record counts only with the word that was stored after it, which holds length and
 //! checksum of everything in the slot; only blocks of the life that the file's head names count.
@@ -150,13 +151,14 @@ impl<M: SharedMap> TailRing<M> {
         self.map.store(at, &head.encode(&self.owner));
     }
 
-    /// Copies a record of the newest block, which lies `at` bytes after the block's start. `committed`
-    /// is the length and checksum of all records of the block with this one.
-    pub(crate) fn record(&self, at: usize, record: &[u8], committed: (usize, u32)) {
-        let held = self.held.back().expect("a record follows its block's head");
+    /// Copies records of the newest block, which lie `at` bytes after the block's start. `committed`
+    /// is the length and checksum of all records of the block with these.
+    pub(crate) fn records(&self, at: usize, records: &[u8], committed: (usize, u32)) {
+        let held = self.held.back();
+        let held = held.expect("records follow their block's head");
         let slot = self.slot_at(held.first_slot);
-        assert!(at + record.len() <= held.slots * self.slot_len);
-        self.map.store(slot + at, record);
+        assert!(at + records.len() <= held.slots * self.slot_len);
+        self.map.store(slot + at, records);
         let word = committed.0 as u64 | u64::from(committed.1) << 32;
         self.map.store_word(slot + COMMIT_AT, word);
     }
@@ -361,7 +363,7 @@ mod tests {
     fn put(ring: &mut TailRing<Memory>, position: u64, payload: &[u8]) {
         let capacity = (HEADER_LEN + payload.len()).next_multiple_of(512) as u32;
         ring.open_block(&head(position, capacity));
-        ring.record(
+        ring.records(
             HEADER_LEN,
             payload,
             (payload.len(), crc32fast::hash(payload)),
@@ -373,8 +375,8 @@ mod tests {
         let mut ring = ring(4);
         ring.open_block(&head(512, 512));
         assert!(parse(content(&ring)).unwrap().blocks().is_empty());
-        ring.record(64, b"one", (3, crc32fast::hash(b"one")));
-        ring.record(67, b"two", (6, crc32fast::hash(b"onetwo")));
+        ring.records(64, b"one", (3, crc32fast::hash(b"one")));
+        ring.records(67, b"two", (6, crc32fast::hash(b"onetwo")));
         // A copy that was not committed: the process died before the word.
         ring.map.store(SLOTS_AT + 70, b"three");
         let content = parse(content(&ring)).unwrap();

@@ -17,8 +17,9 @@ use rt::Rt;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Log that gathers before the task wakes, in bytes, if the tail cache has room for as much.
-const PIECE_LEN: u64 = 1 << 20;
+/// Log that gathers before the task wakes, in bytes, if the tail cache has room for as much. Little
+/// enough to be still in the processor's cache.
+const PIECE_LEN: u64 = 256 << 10;
 /// Bytes of log that are taken between two looks at other tasks.
 const TURN_LEN: u64 = 128 << 10;
 /// Bytes that are read from disk at once.

@@ -12,10 +12,13 @@ use super::{FileOf, RunRef};
 use crate::stats::add;
 use crate::store::Inner;
 use rt::{File, Rt};
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::io;
 use std::ops::Range;
 use std::rc::Rc;
+use std::vec;
 
 /// Runs of one size that are merged.
 const MERGE_MIN: usize = 8;
@@ -111,14 +114,15 @@ fn in_stretch(
 struct Reader<F> {
     run: Rc<Run<F>>,
     next_page: u64,
-    entries: VecDeque<Entry>,
+    entries: vec::IntoIter<Entry>,
 }
 
 impl<F: File> Reader<F> {
     /// Reads more when nothing is in memory.
     async fn fill(&mut self) -> Result<(), PageError> {
         if self.is_dry() {
-            self.entries = self.run.pages(self.next_page, READ_PAGES).await?.into();
+            let entries = self.run.pages(self.next_page, READ_PAGES).await?;
+            self.entries = entries.into_iter();
             self.next_page += READ_PAGES;
         }
         Ok(())
@@ -126,11 +130,20 @@ impl<F: File> Reader<F> {
 
     /// Whether more has to be read before the next entry is known.
     fn is_dry(&self) -> bool {
-        self.entries.is_empty() && self.next_page < self.run.head.pages()
+        self.is_empty() && self.next_page < self.run.head.pages()
     }
 
     fn is_done(&self) -> bool {
-        self.entries.is_empty() && self.next_page >= self.run.head.pages()
+        self.is_empty() && self.next_page >= self.run.head.pages()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entries.as_slice().is_empty()
+    }
+
+    /// Order of its first entry in memory.
+    fn least(&self) -> Option<(u64, u64)> {
+        self.entries.as_slice().first().map(|entry| entry.order())
     }
 }
 
@@ -143,7 +156,7 @@ impl<R: Rt> Inner<R> {
             .map(|run| Reader {
                 run: Rc::clone(run),
                 next_page: 0,
-                entries: VecDeque::new(),
+                entries: Vec::new().into_iter(),
             })
             .collect();
         let mut writer = self.run_writer().await?;
@@ -220,26 +233,30 @@ fn take_least<F>(
 where
     F: File,
 {
-    loop {
-        if readers.iter().any(Reader::is_dry) {
-            return false;
+    if readers.iter().any(Reader::is_dry) {
+        return false;
+    }
+    let firsts = readers.iter().enumerate();
+    let mut heap: BinaryHeap<_> = firsts
+        .filter_map(|(index, reader)| reader.least().map(|order| Reverse((order, index))))
+        .collect();
+    while let Some(mut least) = heap.peek_mut() {
+        let reader = &mut readers[least.0.1];
+        let entry = reader.entries.next().expect("it has a first entry");
+        let is_dry = reader.is_dry();
+        match reader.least() {
+            Some(order) => least.0.0 = order,
+            None => drop(PeekMut::pop(least)),
         }
-        let heads = readers.iter().enumerate();
-        let least = heads
-            .filter_map(|(i, r)| r.entries.front().map(|entry| (entry.order(), i)))
-            .min();
-        let Some((_, index)) = least else {
-            return false;
-        };
-        let entry = readers[index]
-            .entries
-            .pop_front()
-            .expect("it has a first entry");
         *count += 1;
         if take(entry) {
             return true;
         }
+        if is_dry {
+            return false;
+        }
     }
+    false
 }
 
 fn head_of<F>(inputs: &[Rc<Run<F>>], entries: u64) -> RunHead {

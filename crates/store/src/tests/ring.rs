@@ -89,6 +89,34 @@ fn what_was_appended_asynchronously_survives_a_kill_at_any_await() {
 }
 
 #[test]
+fn records_of_one_moment_are_in_the_ring_when_it_is_over_and_a_kill_in_it_leaves_the_first_of_them()
+{
+    for stores in 0..60 {
+        let (_world, host) = world(stores);
+        let (store, _) = open(&host, settings(FlushMode::Async));
+        append(&store, "T", &body(0, 100)).unwrap();
+        let is_killed_inside = stores < 40;
+        if is_killed_inside {
+            host.limit_stores(stores);
+        }
+        let moment = store.one_moment();
+        for number in 1..60 {
+            append(&store, "T", &body(number, 100 + 20 * number as usize)).unwrap();
+        }
+        drop(moment);
+        host.crash(Crash::Kill);
+        let (found, _) = numbers_of(&host, settings(FlushMode::Async));
+        let all: Vec<_> = (0..60).collect();
+        assert_eq!(found[..], all[..found.len()], "{stores}");
+        if is_killed_inside {
+            assert!(!found.is_empty(), "{stores}");
+        } else {
+            assert_eq!(found.len(), 60, "{stores}");
+        }
+    }
+}
+
+#[test]
 fn a_kill_between_two_stores_of_an_append_leaves_the_record_whole_or_away() {
     for before in [0, 1, 30] {
         let mut whole = 0;
