@@ -240,27 +240,16 @@ async fn read_frames<R: Rt>(
         want = next_read_len(want, count, spare_len);
         conn.last_read_us.set(rt.monotonic_us());
         loop {
-            let frame = match frames.next_frame() {
-                Ok(Some(range)) => {
-                    conn.partial_since_us.set(None);
-                    frames.bytes(range)
+            match take_frames(services, conn, &mut frames, &mut outbound) {
+                Taken::All => break,
+                Taken::UntilFull => {
+                    send_batches(services, conn, &mut outbound);
+                    conn.port.flush();
+                    if !wait_room(services, conn).await {
+                        return;
+                    }
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    log_bad_frame(services, conn, &error);
-                    return;
-                }
-            };
-            if let Err(error) = routes::accept(services, conn, frame, &mut outbound) {
-                log_bad_frame(services, conn, &error);
-                return;
-            }
-            if !has_room(services, conn) {
-                send_batches(services, conn, &mut outbound);
-                conn.port.flush();
-                if !wait_room(services, conn).await {
-                    return;
-                }
+                Taken::Bad => return,
             }
         }
         conn.note_partial(frames.has_partial());
@@ -269,6 +258,46 @@ async fn read_frames<R: Rt>(
         conn.port.flush();
         // A connection that always has more to read must not keep the log from being written.
         rt.yield_now().await;
+    }
+}
+
+/// How far the frames of one read were taken.
+enum Taken {
+    All,
+    /// There may be more, and no room.
+    UntilFull,
+    /// What came is no frame, or no command.
+    Bad,
+}
+
+/// Takes whole frames as long as there is room. All of it is one moment for the store; answers leave
+/// when it is over, since the task that writes them has to wait for this one.
+fn take_frames<R: Rt>(
+    services: &Rc<Services<R>>,
+    conn: &Conn<R>,
+    frames: &mut FrameBuffer,
+    outbound: &mut Outbound,
+) -> Taken {
+    let _moment = services.shard.store.one_moment();
+    loop {
+        let frame = match frames.next_frame() {
+            Ok(Some(range)) => {
+                conn.partial_since_us.set(None);
+                frames.bytes(range)
+            }
+            Ok(None) => return Taken::All,
+            Err(error) => {
+                log_bad_frame(services, conn, &error);
+                return Taken::Bad;
+            }
+        };
+        if let Err(error) = routes::accept(services, conn, frame, outbound) {
+            log_bad_frame(services, conn, &error);
+            return Taken::Bad;
+        }
+        if !has_room(services, conn) {
+            return Taken::UntilFull;
+        }
     }
 }
 
@@ -430,7 +459,9 @@ impl LogBudget {
 }
 
 const READ_LEN_MIN: usize = 4 << 10;
-const READ_LEN_MAX: usize = 256 << 10;
+/// What is read, its answers and its records twice, in the log and its ring, all stay in a
+/// processor's own cache.
+const READ_LEN_MAX: usize = 64 << 10;
 const WRITE_LEN_MAX: usize = 256 << 10;
 const WRITE_KEPT_MAX: usize = 64 << 10;
 /// A connection that uses less is read even when all connections together use too much.

@@ -10,7 +10,7 @@ use crate::gate;
 use crate::handler::{InlineRequest, NoFields, TaskCommand, TaskRequest, answer, decode_again};
 use crate::reply::{Refusal, ReplyPort, ReplySlot};
 use base::ShardId;
-use remoting::command::{Command, DecodeError, decode};
+use remoting::command::{Command, DecodeError, decode, decode_into};
 use remoting::header::admin::ViewBrokerStatsDataRequestHeader;
 use remoting::header::client::{
     ConsumerSendMsgBackRequestHeader, GetConsumerListByGroupRequestHeader,
@@ -210,7 +210,8 @@ pub(crate) fn accept<R: Rt>(
     frame: &[u8],
     outbound: &mut Outbound,
 ) -> Result<(), DecodeError> {
-    let command = decode(frame)?;
+    let mut command = Command::default();
+    decode_into(frame, &mut command)?;
     if command.is_response() {
         return Ok(());
     }
@@ -261,11 +262,13 @@ pub(crate) fn run_batch<R: Rt>(
     caller: Caller,
     frames: &[u8],
 ) {
+    let _moment = services.shard.store.one_moment();
     for frame in split_frames(frames) {
-        let Ok(command) = decode(frame) else {
+        let mut command = Command::default();
+        if decode_into(frame, &mut command).is_err() {
             tracing::error!(peer = %caller.peer, "a forwarded frame does not decode");
             continue;
-        };
+        }
         let Some(code) = RequestCode::from_wire(command.code) else {
             continue;
         };

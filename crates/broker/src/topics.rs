@@ -61,6 +61,8 @@ impl TopicHandle {
 pub(crate) struct Topics {
     version: Cell<u64>,
     handles: RefCell<HashMap<Box<str>, Rc<TopicHandle>>>,
+    /// The one that was found last: most requests of a turn are about one topic.
+    last: RefCell<Option<Rc<TopicHandle>>>,
 }
 
 impl Topics {
@@ -69,8 +71,14 @@ impl Topics {
         let version = shard.topics_version();
         if self.version.replace(version) != version {
             self.handles.borrow_mut().clear();
+            self.last.take();
+        }
+        let mut last = self.last.borrow_mut();
+        if let Some(handle) = last.as_ref().filter(|handle| *handle.name == *name) {
+            return Some(Rc::clone(handle));
         }
         if let Some(handle) = self.handles.borrow().get(name) {
+            *last = Some(Rc::clone(handle));
             return Some(Rc::clone(handle));
         }
         let config = Arc::clone(shard.topics().find(name)?);

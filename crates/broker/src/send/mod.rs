@@ -32,7 +32,7 @@ use remoting::header::send::{
     SendMessageRefusedHeader, SendMessageRequestHeader, SendMessageRequestHeaderV2,
     SendMessageResponseHeader,
 };
-use remoting::message::{MessageFields, tags_code};
+use remoting::message::{MessageFields, OffsetMessageId, tags_code};
 use rt::Rt;
 use shard::{Caller, RequestBatch};
 use std::net::SocketAddr;
@@ -160,11 +160,33 @@ fn send_to<R: Rt>(
     }
     match append(services, handle, message, queue_id as u32, &scanned) {
         Ok(receipt) => {
-            let held = Held::new(slot, receipt, queue_id, scanned.uniq_key);
-            answer_when_written(services, held, scanned.waits);
+            if !scanned.waits || receipt.end <= services.shard.store.acknowledged() {
+                answer_at_once(services, slot, &receipt, queue_id, scanned.uniq_key);
+            } else {
+                let held = Held::new(slot, receipt, queue_id, scanned.uniq_key);
+                services.send.held.push(services, held);
+            }
         }
         Err(error) => refuse(services, slot, error),
     }
+}
+
+/// Tells the producer of one message that it is stored.
+fn answer_at_once<R: Rt>(
+    services: &Services<R>,
+    slot: ReplySlot<R>,
+    receipt: &AppendReceipt,
+    queue_id: i32,
+    uniq_key: Option<&str>,
+) {
+    let id = OffsetMessageId::new(services.send.store_host, receipt.phy_offset.to_wire());
+    let ids = SentIds {
+        msg_id: id.as_str(),
+        queue_id,
+        queue_offset: receipt.queue_offset.0,
+        uniq_key,
+    };
+    write_answer(services, slot, ResponseCode::Success, None, &ids);
 }
 
 /// Appends one message, under the schedule topic when it is delayed.

@@ -25,8 +25,38 @@ pub(super) struct Scanned<'a> {
     needs_separator: bool,
 }
 
-const NAME_END: char = '\u{1}';
-const PAIR_END: char = '\u{2}';
+const NAME_END: u8 = 1;
+const PAIR_END: u8 = 2;
+
+/// Where the first byte stands that `is_mark`, which are control characters below 3; the length when
+/// there is none.
+fn next_mark(bytes: &[u8], is_mark: impl Fn(u8) -> bool) -> usize {
+    let mut at = 0;
+    loop {
+        at += low_at(&bytes[at..]);
+        match bytes.get(at) {
+            Some(byte) if !is_mark(*byte) => at += 1,
+            _ => return at,
+        }
+    }
+}
+
+/// Where the first byte below 3 stands; the length when there is none.
+fn low_at(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xFF;
+    let mut at = 0;
+    while let Some(word) = bytes[at..].first_chunk::<8>() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit that is left stands for the first such byte.
+        let found = word.wrapping_sub(ONES * 3) & !word & (ONES * 0x80);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let rest = &bytes[at..];
+    at + rest.iter().position(|byte| *byte < 3).unwrap_or(rest.len())
+}
 
 /// Length of the part that [`missing_key`] may add.
 pub(super) const UNIQUE_LEN: usize = 1 + 9 + 32 + 1;
@@ -36,38 +66,46 @@ impl<'a> Scanned<'a> {
         let mut scanned = Self {
             before: properties.as_bytes(),
             waits: true,
-            needs_separator: !properties.is_empty() && !properties.ends_with(PAIR_END),
+            needs_separator: !properties.is_empty()
+                && properties.as_bytes().last() != Some(&PAIR_END),
             ..Self::default()
         };
+        let bytes = properties.as_bytes();
         let mut start = 0;
-        for pair in properties.split(PAIR_END) {
-            let end = (start + pair.len() + 1).min(properties.len());
-            if let Some((name, value)) = pair.split_once(NAME_END)
-                && !value.is_empty()
-            {
-                if name == "WAIT" {
-                    scanned.before = &properties.as_bytes()[..start];
-                    scanned.after = &properties.as_bytes()[end..];
+        while start < bytes.len() {
+            let pair = &bytes[start..];
+            let name_len = next_mark(pair, |byte| byte == NAME_END || byte == PAIR_END);
+            let len = if pair.get(name_len) == Some(&NAME_END) {
+                name_len + 1 + next_mark(&pair[name_len + 1..], |byte| byte == PAIR_END)
+            } else {
+                name_len
+            };
+            let end = (start + len + 1).min(bytes.len());
+            if name_len + 1 < len {
+                let name = &pair[..name_len];
+                if name == b"WAIT" {
+                    scanned.before = &bytes[..start];
+                    scanned.after = &bytes[end..];
                 }
-                scanned.note(name, value);
+                scanned.note(name, &properties[start + name_len + 1..start + len]);
             }
             start = end;
         }
-        if scanned.after.is_empty() && scanned.before.last() == Some(&(PAIR_END as u8)) {
+        if scanned.after.is_empty() && scanned.before.last() == Some(&PAIR_END) {
             scanned.needs_separator = false;
         }
         scanned.needs_separator &= !(scanned.before.is_empty() && scanned.after.is_empty());
         scanned
     }
 
-    fn note(&mut self, name: &str, value: &'a str) {
+    fn note(&mut self, name: &[u8], value: &'a str) {
         match name {
-            "TAGS" => self.tags = Some(value),
-            "UNIQ_KEY" => self.uniq_key = Some(value),
-            "WAIT" => self.waits = !value.eq_ignore_ascii_case("false"),
-            "DELAY" => self.delay_level = value.parse().unwrap_or(0),
-            "TRAN_MSG" => self.is_transaction = value.eq_ignore_ascii_case("true"),
-            "TIMER_DELAY_MS" | "TIMER_DELAY_SEC" | "TIMER_DELIVER_MS" => self.is_timer = true,
+            b"TAGS" => self.tags = Some(value),
+            b"UNIQ_KEY" => self.uniq_key = Some(value),
+            b"WAIT" => self.waits = !value.eq_ignore_ascii_case("false"),
+            b"DELAY" => self.delay_level = value.parse().unwrap_or(0),
+            b"TRAN_MSG" => self.is_transaction = value.eq_ignore_ascii_case("true"),
+            b"TIMER_DELAY_MS" | b"TIMER_DELAY_SEC" | b"TIMER_DELIVER_MS" => self.is_timer = true,
             _ => {}
         }
     }
@@ -80,7 +118,7 @@ pub(super) fn missing_key<'u, R: Rt>(
     rt: &R,
     room: &'u mut [u8; UNIQUE_LEN],
 ) -> &'u [u8] {
-    room[0] = PAIR_END as u8;
+    room[0] = PAIR_END;
     let start = usize::from(!scanned.needs_separator);
     if scanned.uniq_key.is_some() {
         return &room[start..1];
@@ -93,14 +131,14 @@ pub(super) fn missing_key<'u, R: Rt>(
             bits >>= 4;
         }
     }
-    room[UNIQUE_LEN - 1] = PAIR_END as u8;
+    room[UNIQUE_LEN - 1] = PAIR_END;
     &room[start..]
 }
 
 /// The value of a property of a stored message.
 pub(crate) fn find_property<'a>(properties: &'a str, name: &str) -> Option<&'a str> {
-    let pairs = properties.split(PAIR_END);
-    let pairs = pairs.filter_map(|pair| pair.split_once(NAME_END));
+    let pairs = properties.split(char::from(PAIR_END));
+    let pairs = pairs.filter_map(|pair| pair.split_once(char::from(NAME_END)));
     let mut values = pairs.filter(|(key, value)| *key == name && !value.is_empty());
     values.next_back().map(|(_, value)| value)
 }
@@ -108,16 +146,22 @@ pub(crate) fn find_property<'a>(properties: &'a str, name: &str) -> Option<&'a s
 /// Sets a property, in place of one of the same name.
 pub(crate) fn set_property(properties: &mut String, name: &str, value: &str) {
     let mut kept = String::with_capacity(properties.len() + name.len() + value.len() + 2);
-    for pair in properties.split(PAIR_END).filter(|pair| !pair.is_empty()) {
-        if pair.split_once(NAME_END).is_none_or(|(key, _)| key != name) {
+    for pair in properties
+        .split(char::from(PAIR_END))
+        .filter(|pair| !pair.is_empty())
+    {
+        if pair
+            .split_once(char::from(NAME_END))
+            .is_none_or(|(key, _)| key != name)
+        {
             kept.push_str(pair);
-            kept.push(PAIR_END);
+            kept.push(char::from(PAIR_END));
         }
     }
     kept.push_str(name);
-    kept.push(NAME_END);
+    kept.push(char::from(NAME_END));
     kept.push_str(value);
-    kept.push(PAIR_END);
+    kept.push(char::from(PAIR_END));
     *properties = kept;
 }
 
@@ -165,6 +209,41 @@ mod tests {
         assert!(scanned.is_transaction && !scanned.is_timer);
         let empty = Scanned::read("TAGS\x01\x02\x02\x01x\x02DELAY\x01abc");
         assert_eq!((empty.tags, empty.delay_level), (None, 0));
+    }
+
+    #[test]
+    fn every_byte_is_a_mark_exactly_when_it_is_asked_for() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                let mut bytes = [b'a'; 20];
+                bytes[at] = byte;
+                let expected = if byte == PAIR_END { at } else { 20 };
+                assert_eq!(next_mark(&bytes, |byte| byte == PAIR_END), expected);
+                bytes[19] = NAME_END;
+                let found = next_mark(&bytes, |byte| byte == NAME_END || byte == PAIR_END);
+                let is_mark = byte == NAME_END || byte == PAIR_END;
+                assert_eq!(
+                    found,
+                    if is_mark { at.min(19) } else { 19 },
+                    "{byte} at {at}"
+                );
+            }
+        }
+        assert_eq!(next_mark(&[], |_| true), 0);
+    }
+
+    #[test]
+    fn odd_properties_are_read_pair_by_pair() {
+        for (sent, tags) in [
+            ("TAGS\x01a\x01b\x02", Some("a\x01b")),
+            ("\x02\x02TAGS\x01A", Some("A")),
+            ("TAGS\x02\x01A", None),
+            ("TAGS\x00\x01A", None),
+            ("\x01TAGS\x01A", None),
+            ("TAGS\x01", None),
+        ] {
+            assert_eq!(Scanned::read(sent).tags, tags, "{sent:?}");
+        }
     }
 
     #[test]
