@@ -157,8 +157,11 @@ impl BrokerPlan {
             name_servers.insert(0, own);
             shown.insert(0, own.to_string());
         }
-        let settings =
+        let mut settings =
             broker_settings::broker(loaded, dir, shard_count, &advertised, name_servers)?;
+        if let Some(total) = disk_total(&settings.store.dir) {
+            settings.store.fit_to_disk(total);
+        }
         Ok(Self {
             engine: broker_settings::engine(loaded, &settings),
             settings,
@@ -166,6 +169,14 @@ impl BrokerPlan {
             name_servers: shown.join(";"),
         })
     }
+}
+
+/// Length of the file system of a directory that may not exist yet, in bytes.
+fn disk_total(dir: &Path) -> Option<u64> {
+    let known = dir.ancestors().find(|dir| dir.exists());
+    let known = known.filter(|dir| !dir.as_os_str().is_empty());
+    let stat = nix::sys::statvfs::statvfs(known.unwrap_or(Path::new("."))).ok()?;
+    Some(stat.blocks() * stat.fragment_size())
 }
 
 fn print_on_demand(arguments: &args::Broker, loaded: &Loaded) -> Option<Outcome> {

@@ -95,6 +95,9 @@ pub struct Settings {
 /// The unit of [`Settings::window`] on disk, in bytes.
 pub(crate) const WINDOW_UNIT: u64 = 4_096;
 
+/// What [`Settings::fit_to_disk`] rounds to, in bytes.
+const ZERO_STEP_UNIT: u64 = 1 << 20;
+
 impl Settings {
     /// Settings for production; `dir` and the shard have no default.
     pub fn new(dir: PathBuf, shard: ShardId, shard_count: u16) -> Self {
@@ -196,6 +199,22 @@ impl Settings {
         low.max(1)
     }
 
+    /// Lowers what is claimed ahead of need to what suits a file system of `total` bytes that all shards
+    /// share: on a small one it would leave no room for messages.
+    pub fn fit_to_disk(&mut self, total: u64) {
+        let share = total / u64::from(self.shard_count.max(1));
+        let whole = |bytes: u64| bytes / ZERO_STEP_UNIT * ZERO_STEP_UNIT;
+        let step = whole(share / 32).max(ZERO_STEP_UNIT);
+        self.zero_step_bytes = self.zero_step_bytes.min(step);
+        // Two of the longest records, as much as their segments' ends may lose, and a step to work in.
+        let longest = 2 * (self.record_len_max + self.block_bytes) as u64;
+        let ahead = whole(share / 8).max(longest + 2 * self.zero_step_bytes);
+        self.zero_ahead_bytes = self.zero_ahead_bytes.min(ahead);
+        self.tail_ring_bytes = self.tail_ring_bytes.min((share / 16) as usize);
+        let free = &mut self.retention.free_bytes_min;
+        *free = (*free).min(total / 16);
+    }
+
     /// Whether the numbers fit together.
     ///
     /// # Errors
@@ -248,6 +267,52 @@ impl Settings {
         match rules.iter().find(|(holds, _)| !holds) {
             None => Ok(()),
             Some((_, rule)) => Err((*rule).to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn fitted(total: u64, shards: u16) -> Settings {
+        let mut settings = Settings::new("store".into(), ShardId::CONTROL, shards);
+        settings.fit_to_disk(total);
+        settings.check().unwrap();
+        settings
+    }
+
+    /// What a shard takes before its first message.
+    fn claimed(settings: &Settings) -> u64 {
+        settings.zero_ahead_bytes + (settings.ring_slots() * settings.block_bytes) as u64
+    }
+
+    #[test]
+    fn a_small_disk_keeps_most_of_its_room_for_messages() {
+        let total = 54 * MIB;
+        let settings = fitted(total, 1);
+        let left = total - claimed(&settings) - settings.retention.free_bytes_min;
+        assert!(left > total / 2, "{left} of {total} bytes are left");
+    }
+
+    #[test]
+    fn a_disk_of_usual_size_changes_nothing() {
+        let plain = Settings::new("store".into(), ShardId::CONTROL, 4);
+        let settings = fitted(100 << 30, 4);
+        assert_eq!(claimed(&settings), claimed(&plain));
+        assert_eq!(settings.zero_step_bytes, plain.zero_step_bytes);
+        assert_eq!(
+            settings.retention.free_bytes_min,
+            plain.retention.free_bytes_min
+        );
+    }
+
+    #[test]
+    fn many_shards_on_a_tiny_disk_still_have_settings_that_fit_together() {
+        for total in [0, 1, 8 * MIB, 64 * MIB] {
+            fitted(total, 16);
         }
     }
 }

@@ -59,7 +59,7 @@ config! {
         /// Most files of a shard that go in one round.
         "deleteFileBatchMax" [Restart] delete_file_batch_max: usize = 10, in 1..=1_000;
         /// With less free space than this, in bytes, messages are refused; with less than twice as much
-        /// the oldest files go whatever their age. Not in Java.
+        /// the oldest files go whatever their age. At most a 16th of the disk counts. Not in Java.
         "minFreeBytes" [Restart] min_free_bytes: u64 = 8_388_608, in 0..=1_125_899_906_842_624;
         /// Largest log of all shards together, in bytes; the oldest files go above it, whatever their
         /// age. 0: no limit. Not in Java.
@@ -72,8 +72,8 @@ config! {
         /// while it has. Not in Java.
         "unflushedBytesMax" [Restart] unflushed_bytes_max: usize = 16_777_216, in 1_048_576..=4_294_967_296;
         /// Length of each shard's file of messages that were acknowledged under `ASYNC_FLUSH` and are
-        /// not yet written, in bytes; it is read after the process was killed. More is used where the
-        /// longest message needs it. Not in Java.
+        /// not yet written, in bytes; it is read after the process was killed. At most a 16th of a shard's
+        /// share of the disk; more where the longest message needs it. Not in Java.
         "tailRingBytes" [Restart] tail_ring_bytes: usize = 33_554_432, in 1_048_576..=4_294_967_296;
         /// Most bytes of each shard's log that are not synced yet: what a power cut can cost under
         /// `ASYNC_FLUSH`, and how far a start looks behind the end of the log. Producers wait rather
