@@ -9,6 +9,7 @@ mod args;
 mod boot_lines;
 mod broker_settings;
 mod configuration;
+mod data_dir;
 mod failure;
 mod logs;
 mod name_server;

@@ -3,6 +3,7 @@
 //! Starting and joining block, so both happen on threads for blocking work while the main thread
 //! goes on to hear signals. Invariant: the store's lock is held as long as a shard runs.
 
+use crate::data_dir;
 use crate::failure::{Failure, Outcome};
 use broker::{BootReport, BrokerSettings};
 use rt_glommio::{Running, StopHandle};
@@ -103,13 +104,11 @@ type Started = (Running, Vec<BootReport>, RootLock);
 pub(crate) fn claim(options: &rt_glommio::Options, store: &store::Settings) -> Outcome<RootLock> {
     rt_glommio::ensure_io_uring()?;
     rt_glommio::ensure_memlock()?;
-    rt_glommio::ensure_direct_io(&store.dir)?;
-    let lock = store::lock_root(&store.dir).map_err(Failure::new)?;
+    // Each shard looks at the layout again; here the sentence needs no shard's name before it.
+    let lock = data_dir::claim(store)?;
     for address in &options.listen {
         rt_glommio::ensure_port_free(*address)?;
     }
-    // Each shard looks again; here the sentence needs no shard's name before it.
-    store::prepare_root(&store.dir, store.shard_count, store.block_align).map_err(Failure::new)?;
     Ok(lock)
 }
 

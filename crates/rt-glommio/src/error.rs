@@ -35,6 +35,13 @@ pub enum StartError {
         /// Its type as in `/proc/self/mountinfo`, such as `overlay`.
         file_system: String,
     },
+    /// The data directory is another machine's.
+    NetworkFileSystem {
+        /// The data directory.
+        dir: PathBuf,
+        /// Its type as in `/proc/self/mountinfo`, such as `nfs4`.
+        file_system: String,
+    },
     /// The data directory cannot be made or written.
     DirNotWritable {
         /// The directory.
@@ -86,6 +93,13 @@ impl fmt::Display for StartError {
                 f,
                 "the file system of {} ({file_system}) does not support direct I/O (O_DIRECT). \
                  Put the data directory on ext4, XFS or btrfs; in a container mount a volume",
+                dir.display(),
+            ),
+            Self::NetworkFileSystem { dir, file_system } => write!(
+                f,
+                "{} is on a network file system ({file_system}), where a lock can be lost and two \
+                 brokers can write one store. Put the data directory on a disk of this machine or \
+                 on a block volume",
                 dir.display(),
             ),
             Self::DirNotWritable { dir, source } => write!(
@@ -189,6 +203,13 @@ mod tests {
                     file_system: "overlay".into(),
                 },
                 "(overlay) does not support direct I/O",
+            ),
+            (
+                StartError::NetworkFileSystem {
+                    dir: dir.clone(),
+                    file_system: "nfs4".into(),
+                },
+                "/srv/data is on a network file system (nfs4)",
             ),
             (
                 StartError::DirNotWritable {

@@ -11,7 +11,8 @@ use crate::mesh::{self, GlommioMesh, Unplugged};
 use crate::placement::{allowed_cpus, place};
 use crate::port::ensure_port_free;
 use crate::preflight::{
-    ensure_direct_io, ensure_io_uring, ensure_memlock, memlock_note, raise_open_files,
+    ensure_direct_io, ensure_io_uring, ensure_memlock, file_system_note, memlock_note,
+    raise_open_files,
 };
 use crate::watchdog::{Heartbeat, Watchdog};
 use base::ShardId;
@@ -95,9 +96,7 @@ where
     let (reporter, reports) = flume::unbounded();
     let mut running = Running {
         cpus,
-        notes: memlock_note(options.shards, IO_MEMORY_BYTES)
-            .into_iter()
-            .collect(),
+        notes: notes(options),
         stop,
         threads: Vec::with_capacity(shards),
         reports,
@@ -145,13 +144,23 @@ fn check(options: &Options) -> Result<Vec<usize>, StartError> {
     Ok(cpus)
 }
 
+/// What could be better here, or should be known.
+fn notes(options: &Options) -> Vec<String> {
+    let dir = options.data_dir.as_deref();
+    let memlock = memlock_note(options.shards, IO_MEMORY_BYTES);
+    dir.and_then(file_system_note)
+        .into_iter()
+        .chain(memlock)
+        .collect()
+}
+
 impl Running {
     /// The CPU of each shard, in the order of shards.
     pub fn cpus(&self) -> &[usize] {
         &self.cpus
     }
 
-    /// What could be better, in words for the start-up lines of the log.
+    /// What could be better or should be known, in words for the start-up lines of the log.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

@@ -36,3 +36,4 @@ pub use net::{GlommioListener, GlommioNet, GlommioRead, GlommioStream, GlommioWr
 pub use placement::{allowed_cpus, place};
 pub use port::{Owner, ensure_port_free};
 pub use preflight::{ensure_direct_io, ensure_io_uring, ensure_memlock};
+pub use probe::remove_stale as remove_stale_probes;

@@ -4,6 +4,7 @@
 //! joined. Invariant: nothing is left behind; a check that passes changes nothing.
 
 use crate::error::StartError;
+use crate::file_system::{FileSystem, Kind};
 use crate::probe;
 use io_uring::IoUring;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -101,16 +102,24 @@ pub(crate) fn raise_open_files() {
     }
 }
 
-/// Makes `dir` when it is missing, and fails when files in it cannot be written with direct I/O.
+/// Makes `dir` when it is missing, and fails when files in it cannot be written with direct I/O or
+/// are another machine's.
 ///
 /// # Errors
-/// [`StartError::DirNotWritable`] or [`StartError::NoDirectIo`].
+/// [`StartError::DirNotWritable`], [`StartError::NetworkFileSystem`] or [`StartError::NoDirectIo`].
 pub fn ensure_direct_io(dir: &Path) -> Result<(), StartError> {
     let not_writable = |source| StartError::DirNotWritable {
         dir: dir.to_owned(),
         source,
     };
     fs::create_dir_all(dir).map_err(not_writable)?;
+    let FileSystem { kind, name } = FileSystem::of(dir).map_err(not_writable)?;
+    if kind == Kind::Network {
+        return Err(StartError::NetworkFileSystem {
+            dir: dir.to_owned(),
+            file_system: name,
+        });
+    }
     let path = probe::file_name(dir);
     let outcome = probe::write(&path).map(|()| {
         OpenOptions::new()
@@ -122,42 +131,23 @@ pub fn ensure_direct_io(dir: &Path) -> Result<(), StartError> {
     let removed = fs::remove_file(&path);
     match outcome.map_err(not_writable)? {
         Ok(_) => removed.map_err(not_writable),
-        Err(_) => match file_system_of(dir) {
-            // All of it is memory: glommio goes without direct I/O there.
-            memory if memory == "tmpfs" => Ok(()),
-            file_system => Err(StartError::NoDirectIo {
-                dir: dir.to_owned(),
-                file_system,
-            }),
-        },
+        // All of it is memory: glommio goes without direct I/O there.
+        Err(_) if kind == Kind::Memory => Ok(()),
+        Err(_) => Err(StartError::NoDirectIo {
+            dir: dir.to_owned(),
+            file_system: name,
+        }),
     }
 }
 
-/// The type of the file system that holds `dir`, such as `ext4`; `unknown` when not told.
-fn file_system_of(dir: &Path) -> String {
-    let dir = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    file_system_in(&table, &dir).unwrap_or_else(|| "unknown".to_owned())
-}
-
-fn file_system_in(mountinfo: &str, dir: &Path) -> Option<String> {
-    mountinfo
-        .lines()
-        .filter_map(|line| {
-            let (mount, source) = line.split_once(" - ")?;
-            let point = mount.split(' ').nth(4)?.replace("\\040", " ");
-            let kind = source.split(' ').next()?;
-            dir.starts_with(&point)
-                .then(|| (point.len(), kind.to_owned()))
-        })
-        .max_by_key(|(len, _)| *len)
-        .map(|(_, kind)| kind)
+/// What the operator should know of the file system of `dir`.
+pub(crate) fn file_system_note(dir: &Path) -> Option<String> {
+    FileSystem::of(dir).ok()?.note(dir)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     #[test]
     fn a_refusal_of_io_uring_names_its_cause() {
@@ -184,18 +174,6 @@ mod tests {
     }
 
     #[test]
-    fn the_innermost_mount_decides_the_file_system() {
-        let table = "22 1 254:0 / / rw - ext4 /dev/vda rw\n\
-                     30 22 0:25 / /srv/my\\040data rw shared:1 - nfs4 host:/x rw\n";
-        let check = |dir: &str, expected: &str| {
-            let kind = file_system_in(table, &PathBuf::from(dir));
-            assert_eq!(kind.as_deref(), Some(expected));
-        };
-        check("/srv/my data/store", "nfs4");
-        check("/srv/my", "ext4");
-    }
-
-    #[test]
     fn a_directory_below_a_file_is_not_writable() {
         let base = std::env::temp_dir().join(format!("engine-preflight-{}", std::process::id()));
         fs::create_dir_all(&base).unwrap();
@@ -214,8 +192,5 @@ mod tests {
             matches!(error, StartError::DirNotWritable { .. }),
             "{error}"
         );
-        if Path::new("/sys/fs/cgroup").exists() {
-            assert_ne!(file_system_of(Path::new("/sys/fs/cgroup")), "unknown");
-        }
     }
 }

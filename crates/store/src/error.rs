@@ -18,8 +18,18 @@ pub enum OpenError {
     #[error(transparent)]
     Layout(#[from] crate::layout::LayoutError),
     /// The file system does not allow writing.
-    #[error("{path}: the directory cannot be written: {source}")]
+    #[error("{path}: it cannot be written: {source}; choose another directory or device")]
     ReadOnly {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file or directory is not this user's.
+    #[error(
+        "{path}: {source}; give the whole directory to the user that runs the broker (chown -R)"
+    )]
+    NotAllowed {
         /// Where.
         path: PathBuf,
         /// What the system said.
@@ -44,7 +54,10 @@ pub enum OpenError {
         source: io::Error,
     },
     /// A segment between two others is not there.
-    #[error("{dir}: segment {position:020} is missing, though later ones are there; restore it")]
+    #[error(
+        "{dir}: segment {position:020} is missing, though later ones are there; nothing was \
+         changed; restore it from a copy of the store"
+    )]
     MissingSegment {
         /// The log's directory.
         dir: PathBuf,
@@ -66,9 +79,8 @@ impl OpenError {
     pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                Self::ReadOnly { path, source }
-            }
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { path, source },
+            io::ErrorKind::PermissionDenied => Self::NotAllowed { path, source },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Self::NoSpace { path, available: 0 }
             }

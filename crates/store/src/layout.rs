@@ -35,7 +35,10 @@ pub struct Layout {
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     /// Made by another format.
-    #[error("{path}: the store has format version {found}, this program reads version {wanted}")]
+    #[error(
+        "{path}: the store has format version {found}, this program reads version {wanted}; start \
+         the program that made it, or use another directory"
+    )]
     Version {
         /// The layout file.
         path: PathBuf,
@@ -66,7 +69,9 @@ pub enum LayoutError {
         reason: String,
     },
     /// Not a layout file, or damaged.
-    #[error("{path}: not a layout file of a store: {reason}")]
+    #[error(
+        "{path}: not a layout file of a store: {reason}; restore that file from a copy of the store"
+    )]
     Damaged {
         /// The layout file.
         path: PathBuf,
@@ -197,6 +202,43 @@ impl Layout {
     }
 }
 
+/// Looks whether the root directory can become, or is, a store of this shape. Changes nothing, so
+/// that it may be asked before the [`crate::RootLock`] is taken.
+///
+/// # Errors
+/// As [`prepare_root`].
+pub fn inspect_root(root: &Path, shard_count: u16, block_align: usize) -> Result<(), LayoutError> {
+    found_layout(root, &Layout::wanted(shard_count, block_align)).map(|_| ())
+}
+
+/// The layout that is there, checked; `None` when a new store may be made here.
+fn found_layout(root: &Path, wanted: &Layout) -> Result<Option<Layout>, LayoutError> {
+    let path = root.join(LAYOUT_NAME);
+    let failed = |source| LayoutError::Io {
+        path: path.clone(),
+        source,
+    };
+    let is_missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match std::fs::read(&path) {
+        Ok(text) => Layout::check(&text, &path, wanted).map(Some),
+        Err(error) if is_missing(&error) => {
+            let names = match std::fs::read_dir(root) {
+                Err(error) if is_missing(&error) => return Ok(None),
+                names => names.map_err(failed)?,
+            };
+            let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            match foreign(&names.collect::<Vec<_>>()) {
+                Some(reason) => Err(LayoutError::Foreign {
+                    dir: root.to_owned(),
+                    reason,
+                }),
+                None => Ok(None),
+            }
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
 /// Makes the root directory and its layout file, or checks the one that is there. For programs:
 /// to be called once, under the [`crate::RootLock`], before any shard opens.
 ///
@@ -213,29 +255,20 @@ pub fn prepare_root(
         source,
     };
     let wanted = Layout::wanted(shard_count, block_align);
-    match std::fs::read(&path) {
-        Ok(text) => Layout::check(&text, &path, &wanted),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(root).map_err(failed)?;
-            let names = std::fs::read_dir(root).map_err(failed)?;
-            let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            if let Some(reason) = foreign(&names.collect::<Vec<_>>()) {
-                let dir = root.to_owned();
-                return Err(LayoutError::Foreign { dir, reason });
-            }
-            let fresh = root.join("layout.new");
-            let mut file = std::fs::File::create(&fresh).map_err(failed)?;
-            file.write_all(wanted.to_text().as_bytes())
-                .map_err(failed)?;
-            file.sync_all().map_err(failed)?;
-            std::fs::rename(&fresh, &path).map_err(failed)?;
-            std::fs::File::open(root)
-                .and_then(|dir| dir.sync_all())
-                .map_err(failed)?;
-            Ok(wanted)
-        }
-        Err(error) => Err(failed(error)),
+    if let Some(layout) = found_layout(root, &wanted)? {
+        return Ok(layout);
     }
+    let write = || {
+        std::fs::create_dir_all(root)?;
+        let fresh = root.join("layout.new");
+        let mut file = std::fs::File::create(&fresh)?;
+        file.write_all(wanted.to_text().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &path)?;
+        std::fs::File::open(root)?.sync_all()
+    };
+    write().map_err(failed)?;
+    Ok(wanted)
 }
 
 /// Why a directory without a layout is no place for a new store. Nothing of it is touched.
@@ -250,7 +283,8 @@ fn foreign(names: &[String]) -> Option<String> {
     }
     if has(&|name| name == "commitlog") && has(&|name| name == "consumequeue" || name == "config") {
         return Some(
-            "it holds a store of Apache RocketMQ, whose files are not read; choose another directory"
+            "it holds a store of Apache RocketMQ, whose files are not read; nothing was changed; \
+             choose another directory"
                 .to_owned(),
         );
     }
@@ -273,7 +307,10 @@ fn foreign(names: &[String]) -> Option<String> {
         .collect::<Vec<_>>()
         .join(", ");
     (!others.is_empty()).then(|| {
-        format!("it is no store and holds other files ({first}); choose an empty directory")
+        format!(
+            "it is no store and holds other files ({first}); nothing was changed; choose an empty \
+             directory"
+        )
     })
 }
 

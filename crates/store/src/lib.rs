@@ -42,7 +42,9 @@ pub use append::{AppendReceipt, MessagePlace};
 pub use consume_queue::QueueRef;
 pub use error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 pub use key_index::{KeyAnswer, KeyKind, KeyQuery, KeyedMessage};
-pub use layout::{FORMAT_VERSION, Layout, LayoutError, prepare_root, prepare_root_on};
+pub use layout::{
+    FORMAT_VERSION, Layout, LayoutError, inspect_root, prepare_root, prepare_root_on,
+};
 pub use lock::{LockedBy, RootLock, lock_root, lock_root_for_reading};
 pub use read::{Accept, GetResult, GetStatus, ReadLimits, TailRead};
 pub use record::RecordKind;

@@ -149,9 +149,54 @@ fn a_directory_of_something_else_is_left_alone() {
         let kept = std::fs::read(dir.path().join(data).join(file)).unwrap();
         assert_eq!(kept, b"15");
     }
-    std::fs::create_dir_all(dir.path().join("java/commitlog")).unwrap();
-    std::fs::create_dir_all(dir.path().join("java/consumequeue")).unwrap();
-    check(start("java"), 1, &["java", "a store of Apache RocketMQ"]);
+    // Java holds its store with a file of the same name as ours.
+    let java = dir.path().join("java");
+    for name in ["commitlog", "consumequeue", "config"] {
+        std::fs::create_dir_all(java.join(name)).unwrap();
+    }
+    for name in [
+        "lock",
+        "abort",
+        "checkpoint",
+        "commitlog/00000000000000000000",
+    ] {
+        std::fs::write(java.join(name), name).unwrap();
+    }
+    let expected = ["java", "a store of Apache RocketMQ", "nothing was changed"];
+    check(start("java"), 1, &expected);
+    for name in [
+        "lock",
+        "abort",
+        "checkpoint",
+        "commitlog/00000000000000000000",
+    ] {
+        let kept = std::fs::read_to_string(java.join(name)).unwrap();
+        assert_eq!(kept, name);
+    }
+    assert_eq!(std::fs::read_dir(java).unwrap().count(), 6);
+}
+
+#[test]
+fn a_probe_file_of_a_killed_start_is_removed_and_a_file_beside_it_stays() {
+    let dir = Dir::new("stale-probe");
+    let line = "standalone --data data --listen-port 23196 --namesrv-port 23197";
+    let start = || ringmq(&dir, &line.split(' ').collect::<Vec<_>>());
+    assert_eq!(
+        Process::start(start(), "data").stop(Signal::SIGTERM).0,
+        Some(0)
+    );
+    let log = dir.path().join("data/shard-000/commitlog");
+    for at in [dir.path().join("data"), log.clone()] {
+        std::fs::write(at.join(".probe-4242-0"), [0x5a; 16_384]).unwrap();
+        std::fs::write(at.join(".probe-4242"), "somebody's").unwrap();
+    }
+    assert_eq!(
+        Process::start(start(), "data").stop(Signal::SIGTERM).0,
+        Some(0)
+    );
+    for at in [dir.path().join("data"), log] {
+        assert!(!at.join(".probe-4242-0").exists() && at.join(".probe-4242").exists());
+    }
 }
 
 #[test]
