@@ -279,6 +279,7 @@ impl<M: Send + 'static> Seat<M> {
         RUNS_SHARD.set(Some(self.shard));
         let (shard, reporter) = (self.shard, self.reporter.clone());
         let hearts = Arc::clone(&self.hearts);
+        hearts[shard.index()].on_this_thread();
         let executor = LocalExecutorBuilder::new(Placement::Fixed(self.cpu))
             .name("shard")
             .io_memory(IO_MEMORY_BYTES)
