@@ -72,6 +72,12 @@ impl<R: Rt> Inner<R> {
         let source = self.snapshot_source.borrow().clone();
         let mut records = source.map_or_else(|| self.carried.borrow().clone(), |source| source());
         records.push((RecordKind::RETENTION, self.retention_record(start)));
+        // The source tells of what was appended meanwhile, too, and an effect must not survive a power
+        // cut that takes its cause.
+        let told = self.log.borrow().appended();
+        if !self.wait_durable(told).await {
+            return Ok(());
+        }
         let sequence = self.checkpoint_sequence.get();
         let path = self.paths.checkpoint((sequence % 2) as u8);
         let given_back = self.pages.borrow_mut().checkpoint_begins();

@@ -53,9 +53,11 @@ impl Message {
 
     /// The stored bytes at a place.
     pub(crate) fn encode(&self, place: MessagePlace) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.encoded_len());
+        let properties = self.properties();
+        let len = FIXED_LEN + self.body_len + self.topic.len() + properties.len();
+        let mut out = Vec::with_capacity(len);
         let mut word = |value: u32| out.extend(value.to_be_bytes());
-        word(self.encoded_len() as u32);
+        word(len as u32);
         word(MAGIC_V1);
         word(self.uid as u32); // stands for the body's checksum
         word(self.queue);
@@ -73,10 +75,9 @@ impl Message {
         self.fill_body(&mut out);
         out.push(self.topic.len() as u8);
         out.extend(self.topic.as_bytes());
-        let properties = self.properties();
         out.extend((properties.len() as u16).to_be_bytes());
         out.extend(properties.as_bytes());
-        assert_eq!(out.len(), self.encoded_len());
+        assert_eq!(out.len(), len);
         out
     }
 

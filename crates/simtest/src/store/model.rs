@@ -54,6 +54,8 @@ pub(crate) struct State {
 pub(crate) struct Model {
     entries: Vec<Entry>,
     queues: BTreeMap<Key, Vec<Rc<Stored>>>,
+    /// Messages of these queues by their keys, in log order.
+    by_key: BTreeMap<String, Vec<Rc<Stored>>>,
     metas: BTreeMap<u8, u64>,
     /// How many entries certainly survive.
     kept: usize,
@@ -109,6 +111,7 @@ impl Model {
             keys: message.keys(),
         });
         queue.push(Rc::clone(&stored));
+        note_keys(&mut self.by_key, &stored);
         self.push(Event::Message(stored), receipt.end.0);
     }
 
@@ -121,6 +124,7 @@ impl Model {
     /// A queue was deleted.
     pub(crate) fn deleted(&mut self, key: &Key, end: u64) {
         self.queues.remove(key);
+        forget_keys(&mut self.by_key, key);
         self.push(Event::Delete { key: key.clone() }, end);
     }
 
@@ -166,12 +170,9 @@ impl Model {
 
     /// Messages of a topic that have a key, the last one of the log first.
     pub(crate) fn with_key(&self, topic: &str, key: &str) -> Vec<Rc<Stored>> {
-        let queues = self.queues.iter().filter(|(queue, _)| queue.0 == topic);
-        let messages = queues.flat_map(|(_, messages)| messages);
-        let has_key = |stored: &&Rc<Stored>| stored.keys.iter().any(|other| other == key);
-        let mut found: Vec<_> = messages.filter(has_key).cloned().collect();
-        found.sort_by_key(|stored| std::cmp::Reverse(stored.phy_position));
-        found
+        let all = self.by_key.get(key).map_or(&[][..], Vec::as_slice);
+        let found = all.iter().rev().filter(|stored| stored.key.0 == topic);
+        found.cloned().collect()
     }
 
     /// Whether the run damaged nothing in the log so far.
@@ -221,8 +222,8 @@ impl Model {
     /// After a recovery that ended the log at `end`: checks that the store shows exactly the
     /// records before it, and forgets the rest. Gives the number of records that were given up.
     pub(crate) fn recovered(&mut self, shown: &State, end: u64) -> Result<usize, String> {
-        self.check_metas(shown)?;
         let count = self.entries.partition_point(|entry| entry.end <= end);
+        self.check_metas(shown, count)?;
         let mut lens = BTreeMap::new();
         for entry in &self.entries[..count] {
             entry.event.count_in(&mut lens);
@@ -239,25 +240,33 @@ impl Model {
         Ok(given_up)
     }
 
-    /// A slot shows what must be kept or something newer that was appended. Newer than the kept
-    /// log is allowed: a checkpoint's snapshot may be ahead of the log.
-    fn check_metas(&self, shown: &State) -> Result<(), String> {
-        let mut least = self.metas_shown.clone();
-        for entry in &self.entries[..self.kept] {
-            if let Event::Meta { slot, version } = entry.event {
-                least.insert(slot, version);
+    /// A slot shows what must be kept, or something newer that is among the `count` entries that the
+    /// log still has: a checkpoint tells of nothing that a power cut could take.
+    fn check_metas(&self, shown: &State, count: usize) -> Result<(), String> {
+        let newest_of = |entries: &[Entry]| {
+            let mut newest = self.metas_shown.clone();
+            for entry in entries {
+                if let Event::Meta { slot, version } = entry.event {
+                    newest.insert(slot, version);
+                }
             }
-        }
+            newest
+        };
+        let mut least = newest_of(&self.entries[..self.kept]);
+        let mut most = newest_of(&self.entries[..count.max(self.kept)]);
         if !self.is_undamaged() {
-            least.clear(); // any of them may have been in the damaged part
+            // Any of them may have been in the damaged part.
+            least.clear();
+            most.clone_from(&self.metas);
         }
-        for (slot, newest) in &self.metas {
+        for slot in self.metas.keys() {
+            let newest = most.get(slot).copied().unwrap_or(0);
             let version = shown.metas.get(slot).copied().unwrap_or(0);
             let least = least.get(slot).copied().unwrap_or(0);
-            if version < least || version > *newest {
+            if version < least || version > newest {
                 return Err(format!(
                     "metadata slot {slot} is {version} after recovery: at least {least} was \
-                     durable, at most {newest} was written"
+                     durable, at most {newest} is left"
                 ));
             }
         }
@@ -330,16 +339,19 @@ impl Model {
 
     fn rebuild(&mut self) {
         self.queues.clear();
+        self.by_key.clear();
         self.metas.clone_from(&self.metas_shown);
         for entry in &self.entries {
             match &entry.event {
                 Event::Message(stored) => {
                     let queue = self.queues.entry(stored.key.clone()).or_default();
                     queue.push(Rc::clone(stored));
+                    note_keys(&mut self.by_key, stored);
                 }
                 Event::Meta { .. } => {}
                 Event::Delete { key } => {
                     self.queues.remove(key);
+                    forget_keys(&mut self.by_key, key);
                 }
             }
         }
@@ -381,6 +393,22 @@ impl Event {
             }
         }
     }
+}
+
+fn note_keys(by_key: &mut BTreeMap<String, Vec<Rc<Stored>>>, stored: &Rc<Stored>) {
+    for key in &stored.keys {
+        by_key
+            .entry(key.clone())
+            .or_default()
+            .push(Rc::clone(stored));
+    }
+}
+
+fn forget_keys(by_key: &mut BTreeMap<String, Vec<Rc<Stored>>>, queue: &Key) {
+    by_key.retain(|_, all| {
+        all.retain(|stored| stored.key != *queue);
+        !all.is_empty()
+    });
 }
 
 #[cfg(test)]
