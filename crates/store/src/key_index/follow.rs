@@ -74,14 +74,16 @@ impl<R: Rt> Inner<R> {
     /// Whether so much of the log is not followed that the task has to work.
     pub(crate) fn keys_are_behind(&self) -> bool {
         let piece = PIECE_LEN.min(self.settings.tail_cache_bytes as u64 / 4);
-        let position = self.settle(self.keys.followed_to());
-        self.keys.is_on() && self.log.borrow().sealed() > position + piece
+        let log = self.log.borrow();
+        let position = self.settle(self.keys.followed_to().max(log.segments.start()));
+        self.keys.is_on() && log.sealed() > position + piece
     }
 
     /// Takes sealed blocks that are in memory, about `len_max` bytes of them, without waiting.
     pub(super) fn follow_in_memory(&self, len_max: u64) -> Followed {
         let log = self.log.borrow();
-        let begin = self.keys.followed_to();
+        // The log may have been cut past what was followed.
+        let begin = self.keys.followed_to().max(log.segments.start());
         loop {
             let position = self.keys.followed_to();
             let position = self.settle(position.max(log.segments.start()));

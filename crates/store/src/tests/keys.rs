@@ -2,7 +2,7 @@
 //! key, the newest first, and nothing else; it survives the loss and the damage of its own files.
 
 use crate::testing::{Store, message_len, message_with, open, settings, world};
-use crate::{AppendError, FlushMode, KeyAnswer, KeyKind, KeyQuery, Settings};
+use crate::{AppendError, FlushMode, KeyAnswer, KeyKind, KeyQuery, Retention, Settings};
 use base::QueueId;
 use rt::Rt;
 use sim::{Crash, Host, Sim};
@@ -424,4 +424,45 @@ fn a_failing_disk_of_the_index_fences_nothing_and_is_made_up_for() {
             check_all(&store, &model).await;
         });
     }
+}
+
+#[test]
+fn an_index_that_stood_still_while_the_log_was_cut_goes_on_where_the_log_starts() {
+    use sim::{DiskOp, Fault, Rule};
+    let (world, host) = world(11);
+    let mut settings = small(FlushMode::Sync);
+    settings.retention = Retention {
+        reserved_ms: i64::from(u32::MAX),
+        delete_hours: (1 << 24) - 1,
+        delete_interval_ms: 1,
+        check_interval_ms: 1_000,
+        store_bytes_max: 200 << 10,
+        ..Retention::default()
+    };
+    let (store, _) = open(&host, settings);
+    host.add_fault(Rule::always(DiskOp::Write, "keys", Fault::Enospc));
+    let model = Model::default();
+    let (sent, sender) = (Rc::clone(&model), store.clone());
+    host.block_on(0, move |sim| async move {
+        for number in 0..2_000 {
+            send(&sender, &sent, number).await;
+            if number % 100 == 0 {
+                sim.sleep(Duration::from_secs(5)).await;
+            }
+        }
+    });
+    world.run_for(Duration::from_secs(10));
+    let start = store.stats().start;
+    assert!(start > 512 << 10, "the log was cut: {:?}", store.stats());
+    host.clear_faults();
+    world.run_for(Duration::from_secs(2));
+    let before = world.polls();
+    world.run_for(Duration::from_secs(1));
+    let polls = world.polls() - before;
+    assert!(polls < 1_000, "an idle store: {polls} polls in a second");
+    model.borrow_mut().retain(|sent| sent.position >= start);
+    host.block_on(0, move |sim| async move {
+        wait_whole(&sim, &store).await;
+        check_all(&store, &model).await;
+    });
 }
