@@ -11,7 +11,7 @@ fn the_first_seeds_hold() {
 }
 
 /// Seeds of whole brokers that found something, as small as they were made, and what they found.
-const FOUND: [(u64, &str, &str); 6] = [
+const FOUND: [(u64, &str, &str); 7] = [
     (
         250,
         "",
@@ -31,6 +31,11 @@ const FOUND: [(u64, &str, &str); 6] = [
         650,
         "batches=0,body=8,messages=1,storm=9,plan=2+3",
         "a connection that a new life of a broker took was counted as one of the life before",
+    ),
+    (
+        1056,
+        "batches=0,body=8,consumers=1,messages=2,name-servers=0,queues=1,storm=4,topics=1,plan=0",
+        "the model objected to an unanswered message that came after one of the next connection",
     ),
     (
         965,

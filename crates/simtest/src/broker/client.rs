@@ -30,6 +30,8 @@ pub(crate) struct Client {
     next_opaque: i32,
     /// When it was made, in milliseconds of the world.
     pub(crate) since_ms: u64,
+    /// The same in microseconds: the number of the connection among those of its task.
+    pub(crate) since_us: u64,
     /// The broker's life at that time.
     pub(crate) life: u64,
 }
@@ -74,7 +76,7 @@ impl Client {
         serialize: SerializeType,
         life: u64,
     ) -> Option<Self> {
-        let since_ms = sim.monotonic_us() / 1_000;
+        let since_us = sim.monotonic_us();
         let stream = sim.net().connect(address).await.ok()?;
         let (read, write) = stream.split();
         Some(Self {
@@ -84,7 +86,8 @@ impl Client {
             frames: FrameBuffer::new(FRAME_LEN_MAX),
             serialize,
             next_opaque: 1,
-            since_ms,
+            since_ms: since_us / 1_000,
+            since_us,
             life,
         })
     }

@@ -59,6 +59,8 @@ enum Fate {
 pub(crate) struct Begun {
     pub(crate) key: Key,
     pub(crate) producer: u64,
+    /// The producer's connection.
+    pub(crate) connection: u64,
     /// The life of the broker that it was sent to.
     pub(crate) life: u64,
     pub(crate) at_ms: u64,
@@ -375,22 +377,28 @@ impl Model {
         }
     }
 
-    /// Checks what a queue holds in the end, all of it seen.
+    /// Checks what a queue holds in the end, all of it seen. One connection's messages are in order,
+    /// and one that was answered is before all that its producer sent later; one whose connection
+    /// ended before its answer may come after what was sent over the next.
     pub(crate) fn check_dump(&self, key: Key, max: i64) {
         if !self.is_honest {
             return;
         }
-        let mut last_of: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut last_of: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+        let mut highest_of: BTreeMap<u64, u64> = BTreeMap::new();
         for offset in 0..max {
             let uid = self.uid_at(key, offset);
             let uid = uid.unwrap_or_else(|| panic!("{key:?}: a hole at {offset}"));
-            let begun = &self.sends[&uid].begun;
+            let Send { begun, fate, .. } = &self.sends[&uid];
             if begun.delay_ms == 0 && matches!(key.topic, Topic::Plain(_)) {
-                let last = last_of.insert(begun.producer, uid).unwrap_or(0);
+                let (producer, connection) = (begun.producer, begun.connection);
+                let last = last_of.insert((producer, connection), uid).unwrap_or(0);
+                let highest = highest_of.entry(producer).or_default();
                 assert!(
-                    last < uid,
-                    "{key:?}: {uid} of one producer comes after {last}"
+                    last < uid && (*fate != Fate::Done || *highest < uid),
+                    "{key:?}: {uid} of one producer comes after {last} and {highest}"
                 );
+                *highest = uid.max(*highest);
             }
         }
         let last = self

@@ -12,9 +12,14 @@ const KEY: Key = Key {
 };
 
 fn begin(model: &mut Model, delay_ms: u64) -> u64 {
+    begin_over(model, 1, delay_ms)
+}
+
+fn begin_over(model: &mut Model, connection: u64, delay_ms: u64) -> u64 {
     model.begin_send(Begun {
         key: KEY,
         producer: 1,
+        connection,
         life: 1,
         at_ms: 5,
         delay_ms,
@@ -91,6 +96,22 @@ fn messages_of_one_producer_out_of_order_and_holes_are_noticed() {
         model.check_dump(KEY, 2);
     }));
     assert!(objects(|model| model.check_dump(KEY, 1)));
+}
+
+#[test]
+fn a_message_without_an_answer_may_come_after_those_of_the_next_connection() {
+    let history = |is_answered: bool| {
+        objects(|model| {
+            let (one, two) = (begin(model, 0), begin_over(model, 2, 0));
+            model.acknowledged(two, (2, 0), 8);
+            if is_answered {
+                model.acknowledged(one, (2, 1), 9);
+            }
+            model.seen(KEY, 1, one, 9);
+            model.check_dump(KEY, 2);
+        })
+    };
+    assert!(!history(false) && history(true));
 }
 
 #[test]

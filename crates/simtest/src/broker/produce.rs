@@ -61,6 +61,7 @@ pub(crate) async fn send(
     let begun = Begun {
         key,
         producer,
+        connection: client.since_us,
         life: client.life,
         at_ms: client.now_ms(),
         delay_ms: level
