@@ -92,11 +92,15 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if let Some(due) = self.planned.take() {
-            self.clock.planned.borrow_mut().remove(&due);
-        }
         if self.clock.now_ns() >= self.until_ns {
             return Poll::Ready(());
+        }
+        if let Some(due) = self.planned {
+            let mut planned = self.clock.planned.borrow_mut();
+            if let Some(Entry::Wake(waker)) = planned.get_mut(&due) {
+                waker.clone_from(context.waker()); // the same one, mostly: no clone then
+                return Poll::Pending;
+            }
         }
         let entry = Entry::Wake(context.waker().clone());
         self.planned = Some(self.clock.plan(self.until_ns, entry));

@@ -4,6 +4,8 @@
 //! the operation, and strikes when its turn has come. A fault drawn from a seed is a rule whose
 //! numbers were drawn by the test.
 
+use std::path::Path;
+
 /// A disk operation that can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskOp {
@@ -92,7 +94,11 @@ impl Script {
         self.struck
     }
 
-    pub(crate) fn strike(&mut self, op: DiskOp, path: &str) -> Option<Fault> {
+    pub(crate) fn strike(&mut self, op: DiskOp, path: &Path) -> Option<Fault> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let path = path.to_string_lossy();
         for rule in &mut self.rules {
             if rule.op != op || !path.contains(&rule.path_contains) {
                 continue;

@@ -10,9 +10,11 @@ use crate::inode::Inode;
 use crate::seed::Rng;
 use rt::{DirEntry, OpenMode, Space};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Error, ErrorKind, Result};
+use std::ops::Bound::{Included, Unbounded};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Shape of a file system: alignment, room, and how long operations take.
 #[derive(Debug, Clone)]
@@ -53,14 +55,17 @@ enum Node {
     File(InodeId),
 }
 
+/// A whole path. Plain text compares much faster than a `Path`, which is taken apart each time.
+type Name = Rc<str>;
+
 #[derive(Debug, Clone)]
 enum NameChange {
-    Link { path: PathBuf, node: Node },
-    Unlink { path: PathBuf },
-    Rename { from: PathBuf, to: PathBuf },
+    Link { path: Name, node: Node },
+    Unlink { path: Name },
+    Rename { from: Name, to: Name },
 }
 
-type Names = BTreeMap<PathBuf, Node>;
+type Names = BTreeMap<Name, Node>;
 
 struct State {
     shape: DiskShape,
@@ -140,7 +145,7 @@ impl FileSystem {
             us *= 100;
         }
         let mut ns = us * 1_000 + state.rng.below(1_000);
-        let fault = state.script.strike(op, &path.to_string_lossy());
+        let fault = state.script.strike(op, path);
         if let Some(Fault::StallMs(ms)) = fault {
             ns += ms * 1_000_000;
             return (ns, None);
@@ -150,6 +155,7 @@ impl FileSystem {
 
     pub(crate) fn open(&self, path: &Path, mode: OpenMode) -> Result<InodeId> {
         let state = &mut *self.0.borrow_mut();
+        let path = name_of(path);
         let present = state.live.get(path).copied();
         let id = match (present, mode) {
             (Some(Node::Dir), _) => return Err(Error::from(ErrorKind::IsADirectory)),
@@ -168,28 +174,27 @@ impl FileSystem {
         let state = &mut *self.0.borrow_mut();
         if let Some(inode) = state.inodes.get_mut(&id) {
             inode.handles = inode.handles.saturating_sub(1);
-            if inode.handles == 0 {
-                state.free_unreachable();
+            if inode.handles == 0 && !state.is_reachable(id) {
+                state.inodes.remove(&id);
             }
         }
     }
 
     pub(crate) fn create_dir_all(&self, path: &Path) -> Result<()> {
         let state = &mut *self.0.borrow_mut();
-        let mut missing: Vec<&Path> = Vec::new();
-        for ancestor in path.ancestors() {
-            if is_root(ancestor) {
-                break;
-            }
+        let mut missing: Vec<&str> = Vec::new();
+        let mut ancestor = name_of(path);
+        while !is_root(ancestor) {
             match state.live.get(ancestor) {
                 Some(Node::Dir) => break,
                 Some(Node::File(_)) => return Err(Error::from(ErrorKind::NotADirectory)),
                 None => missing.push(ancestor),
             }
+            ancestor = parent(ancestor);
         }
         for dir in missing.into_iter().rev() {
             state.rename_or_link(NameChange::Link {
-                path: dir.to_owned(),
+                path: dir.into(),
                 node: Node::Dir,
             });
         }
@@ -198,18 +203,18 @@ impl FileSystem {
 
     pub(crate) fn list(&self, path: &Path) -> Result<Vec<DirEntry>> {
         let state = self.0.borrow();
-        state.check_dir(path)?;
-        let inside = state
+        let dir = name_of(path);
+        state.check_dir(dir)?;
+        let below = format!("{}/", dir.trim_end_matches('/'));
+        let names = state
             .live
-            .iter()
-            .filter(|(name, _)| name.parent() == Some(path));
+            .range::<str, _>((Included(below.as_str()), Unbounded));
+        let inside = names
+            .map_while(|(name, node)| Some((name.strip_prefix(&below)?, node)))
+            .filter(|(name, _)| !name.contains('/'));
         Ok(inside
             .map(|(name, node)| DirEntry {
-                name: name
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned(),
+                name: name.to_owned(),
                 is_dir: *node == Node::Dir,
                 len: match node {
                     Node::Dir => 0,
@@ -221,32 +226,32 @@ impl FileSystem {
 
     pub(crate) fn remove(&self, path: &Path) -> Result<()> {
         let state = &mut *self.0.borrow_mut();
+        let path = name_of(path);
         match state.live.get(path) {
             None => return Err(Error::from(ErrorKind::NotFound)),
             Some(Node::Dir) => return Err(Error::from(ErrorKind::IsADirectory)),
             Some(Node::File(_)) => {}
         }
-        state.rename_or_link(NameChange::Unlink {
-            path: path.to_owned(),
-        });
+        state.rename_or_link(NameChange::Unlink { path: path.into() });
         state.free_unreachable();
         Ok(())
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         let state = &mut *self.0.borrow_mut();
+        let (from, to) = (name_of(from), name_of(to));
         match state.live.get(from) {
             None => return Err(Error::from(ErrorKind::NotFound)),
             Some(Node::Dir) => return Err(Error::from(ErrorKind::Unsupported)),
             Some(Node::File(_)) => {}
         }
-        state.check_dir(to.parent().unwrap_or(Path::new("/")))?;
+        state.check_dir(parent(to))?;
         if state.live.get(to) == Some(&Node::Dir) {
             return Err(Error::from(ErrorKind::IsADirectory));
         }
         state.rename_or_link(NameChange::Rename {
-            from: from.to_owned(),
-            to: to.to_owned(),
+            from: from.into(),
+            to: to.into(),
         });
         state.free_unreachable();
         Ok(())
@@ -259,6 +264,7 @@ impl FileSystem {
 
     pub(crate) fn finish_sync_dir(&self, path: &Path, watermark: u64) -> Result<()> {
         let state = &mut *self.0.borrow_mut();
+        let path = name_of(path);
         state.check_dir(path)?;
         let last = state
             .journal
@@ -421,7 +427,7 @@ impl FileSystem {
 
     /// Makes a file of exactly `len` bytes for a map, and opens it.
     pub(crate) fn open_map(&self, path: &Path, len: u64) -> Result<InodeId> {
-        let present = self.0.borrow().live.contains_key(path);
+        let present = self.0.borrow().live.contains_key(name_of(path));
         let mode = if present {
             OpenMode::ReadWrite
         } else {
@@ -506,7 +512,8 @@ impl FileSystem {
             Node::Dir => None,
             Node::File(id) => {
                 let inode = state.inodes.get(id)?;
-                Some((path.clone(), inode.live.len() as u64, inode.durable_len()))
+                let path = PathBuf::from(&**path);
+                Some((path, inode.live.len() as u64, inode.durable_len()))
             }
         });
         files.collect()
@@ -515,7 +522,7 @@ impl FileSystem {
     /// A file's bytes as a read would give them.
     pub(crate) fn peek(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.0.borrow();
-        match state.live.get(path)? {
+        match state.live.get(name_of(path))? {
             Node::Dir => None,
             Node::File(id) => state.inodes.get(id).map(|inode| inode.live.clone()),
         }
@@ -524,7 +531,7 @@ impl FileSystem {
     /// Flips bits of one durable byte.
     pub(crate) fn rot(&self, path: &Path, position: u64, mask: u8) -> bool {
         let state = &mut *self.0.borrow_mut();
-        match state.live.get(path) {
+        match state.live.get(name_of(path)) {
             Some(Node::File(id)) => state
                 .inodes
                 .get_mut(id)
@@ -541,19 +548,19 @@ impl State {
             .ok_or_else(|| Error::from(ErrorKind::NotFound))
     }
 
-    fn create(&mut self, path: &Path) -> Result<InodeId> {
-        self.check_dir(path.parent().unwrap_or(Path::new("/")))?;
+    fn create(&mut self, path: &str) -> Result<InodeId> {
+        self.check_dir(parent(path))?;
         let id = self.next_inode;
         self.next_inode += 1;
         self.inodes.insert(id, Inode::default());
         self.rename_or_link(NameChange::Link {
-            path: path.to_owned(),
+            path: path.into(),
             node: Node::File(id),
         });
         Ok(id)
     }
 
-    fn check_dir(&self, path: &Path) -> Result<()> {
+    fn check_dir(&self, path: &str) -> Result<()> {
         match self.live.get(path) {
             Some(Node::Dir) => Ok(()),
             Some(Node::File(_)) => Err(Error::from(ErrorKind::NotADirectory)),
@@ -574,22 +581,27 @@ impl State {
 
     /// Frees files that no name, no journal entry and no handle can reach.
     fn free_unreachable(&mut self) {
+        let named: BTreeSet<InodeId> = self.named().collect();
+        self.inodes
+            .retain(|id, inode| inode.handles > 0 || named.contains(id));
+    }
+
+    /// Whether a name or a journal entry leads to a file.
+    fn is_reachable(&self, id: InodeId) -> bool {
+        self.named().any(|named| named == id)
+    }
+
+    /// Files that names and journal entries lead to.
+    fn named(&self) -> impl Iterator<Item = InodeId> + '_ {
         let journal = self.journal.iter().filter_map(|(_, change)| match change {
             NameChange::Link { node, .. } => Some(node),
             _ => None,
         });
-        let named: Vec<InodeId> = self
-            .live
-            .values()
-            .chain(self.durable.values())
-            .chain(journal)
-            .filter_map(|node| match node {
-                Node::Dir => None,
-                Node::File(id) => Some(*id),
-            })
-            .collect();
-        self.inodes
-            .retain(|id, inode| inode.handles > 0 || named.contains(id));
+        let names = self.live.values().chain(self.durable.values());
+        names.chain(journal).filter_map(|node| match node {
+            Node::Dir => None,
+            Node::File(id) => Some(*id),
+        })
     }
 }
 
@@ -600,26 +612,46 @@ impl NameChange {
                 names.insert(path, node);
             }
             Self::Unlink { path } => {
-                names.remove(&path);
+                names.remove(&*path);
             }
             Self::Rename { from, to } => {
-                if let Some(node) = names.remove(&from) {
+                if let Some(node) = names.remove(&*from) {
                     names.insert(to, node);
                 }
             }
         }
     }
 
-    fn touches(&self, dir: &Path) -> bool {
+    fn touches(&self, dir: &str) -> bool {
         match self {
-            Self::Link { path, .. } | Self::Unlink { path } => path.parent() == Some(dir),
-            Self::Rename { from, to } => from.parent() == Some(dir) || to.parent() == Some(dir),
+            Self::Link { path, .. } | Self::Unlink { path } => parent(path) == dir,
+            Self::Rename { from, to } => parent(from) == dir || parent(to) == dir,
         }
     }
 }
 
-fn is_root(path: &Path) -> bool {
-    path.as_os_str().is_empty() || path.parent().is_none()
+fn is_root(path: &str) -> bool {
+    path.is_empty() || path == "/"
+}
+
+/// A path as it is kept.
+///
+/// # Panics
+/// When it is not text, or written so that it equals another one that reads differently.
+fn name_of(path: &Path) -> &str {
+    let name = path.to_str().expect("paths of a simulation are text");
+    let is_plain = is_root(name) || !(name.ends_with('/') || name.contains("//"));
+    assert!(is_plain, "{name}: a path of a simulation is plain");
+    name
+}
+
+/// The directory that a name lies in.
+fn parent(name: &str) -> &str {
+    match name.rfind('/') {
+        Some(0) => "/",
+        Some(at) => &name[..at],
+        None => "",
+    }
 }
 
 /// `EIO`, as the kernel reports it.

@@ -35,6 +35,8 @@ pub(crate) struct Inode {
     mapped: BTreeSet<usize>,
     /// Syncs that failed.
     pub(crate) failed_syncs: u64,
+    /// Whether anything changed since live and durable bytes were last made equal.
+    is_changed: bool,
 }
 
 /// The unit in which the kernel writes mapped files back, in bytes.
@@ -146,6 +148,7 @@ impl Inode {
         }
         self.live[at..at + bytes.len()].copy_from_slice(bytes);
         self.mapped.extend(pages);
+        self.is_changed = true;
     }
 
     /// Pages that a sync of the map that starts now covers.
@@ -177,6 +180,7 @@ impl Inode {
 
     /// A power cut: keeps a drawn part of what was not durable.
     pub(crate) fn cut_power(&mut self, rng: &mut Rng) {
+        self.is_changed |= !self.in_flight.is_empty();
         let mut changes = std::mem::take(&mut self.pending);
         for (number, position, bytes) in std::mem::take(&mut self.in_flight) {
             changes.push((number, Change::Write { position, bytes }));
@@ -190,7 +194,9 @@ impl Inode {
                 _ => self.write_page_back(page, |_| rng.coin()),
             }
         }
-        self.live.clone_from(&self.durable);
+        if std::mem::take(&mut self.is_changed) {
+            self.live.clone_from(&self.durable);
+        }
         self.reserved = self.reserved.min(self.live.len() as u64);
         self.handles = 0;
     }
@@ -232,6 +238,7 @@ impl Inode {
     fn change(&mut self, change: Change) {
         let number = self.next_number();
         self.pending.push((number, change));
+        self.is_changed = true;
     }
 
     fn take_in_flight(&mut self, number: u64) -> Option<(u64, Vec<u8>)> {
