@@ -83,7 +83,9 @@ async fn put<R: Rt>(services: &Rc<Services<R>>, body: &[u8]) -> Result<(), Subsc
         .groups()
         .find(group)
         .is_some_and(|row| **row == config);
-    if !is_same {
+    if is_same {
+        control.publish().await?;
+    } else {
         control.put_group(config).await?;
     }
     Ok(())
@@ -109,6 +111,8 @@ async fn remove<R: Rt>(
     let control = services.control();
     if control.groups().find(&group).is_some() {
         control.remove_group(&group).await?;
+    } else {
+        control.publish().await?;
     }
     if with_offsets {
         let forget = move |services: Rc<Services<R>>| async move {

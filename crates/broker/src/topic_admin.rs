@@ -78,8 +78,14 @@ pub(crate) async fn create<R: Rt>(
 ) -> Result<Answer, Refusal> {
     let header = request.header;
     tracing::info!(topic = header.topic, peer = %request.caller.peer, "create or change a topic");
-    if let Some(config) = wanted(services, &header)? {
-        topics::put(services, config).await?;
+    match wanted(services, &header)? {
+        Some(config) => topics::put(services, config).await?,
+        // An earlier request may still be waiting for its record, or have failed.
+        None => services
+            .control()
+            .publish()
+            .await
+            .map_err(TopicAdminError::from)?,
     }
     Ok(Answer::empty())
 }
@@ -149,6 +155,8 @@ pub(crate) async fn remove<R: Rt>(
     let control = services.control();
     if control.topics().find(topic).is_some() {
         control.remove_topic(topic).await?;
+    } else {
+        control.publish().await?;
     }
     let topic = topic.to_owned();
     let forget = move |services: Rc<Services<R>>| async move { forget(&services, &topic).await };

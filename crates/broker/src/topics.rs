@@ -211,7 +211,7 @@ pub(crate) async fn put<R: Rt>(
 
 /// Waits until a topic that another request is creating can be used everywhere.
 async fn finish<R: Rt>(services: &Services<R>) -> Result<(), TopicError> {
-    services.control().publish().await;
+    services.control().publish().await?;
     services.registrar.register_now().await;
     Ok(())
 }

@@ -199,3 +199,32 @@ fn under_asynchronous_flush_a_fenced_shard_keeps_showing_what_it_had_acknowledge
         assert_eq!(seen, [b"one", b"two"]);
     });
 }
+
+#[test]
+fn what_a_fenced_shard_0_could_not_write_is_refused_again_when_it_is_asked_for_again() {
+    let cluster = cluster(6, store::FlushMode::Sync);
+    let [_, good] = queues();
+    let queue = good.clone();
+    let place = cluster.client(move |client| async move {
+        assert_eq!(client.send(TOPIC, &queue, b"bad").await.code, 0);
+        // The group is made by the pull, its retry topic is not.
+        let pulled = client.pull(TOPIC, &queue, 0, 0).await;
+        support::messages(&pulled, |message| message.phy_offset)[0]
+    });
+    let rule = Rule::always(DiskOp::Sync, "shard-000/commitlog/", Fault::Eio);
+    cluster.host.add_fault(rule);
+    cluster.client(move |client| async move {
+        let place = place.to_string();
+        for _ in 0..3 {
+            let fields = [
+                ("offset", place.as_str()),
+                ("group", "cg"),
+                ("delayLevel", "1"),
+                ("maxReconsumeTimes", "16"),
+            ];
+            let code = RequestCode::ConsumerSendMsgBack;
+            let answer = client.ask(code, &fields, &[]).await;
+            assert_ne!(answer.code, 0, "its retry topic is gone after a restart");
+        }
+    });
+}

@@ -14,7 +14,7 @@ use remoting::body::topic_config::{DataVersion, TopicConfig};
 use rt::sync::Event;
 use rt::{Class, Rt};
 use serde_json::Value;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub struct Control<R: Rt> {
     wanted: Cell<u64>,
     published: Cell<u64>,
     is_publishing: Cell<bool>,
+    /// Why the newest change never becomes durable; a log that failed stays so until a restart.
+    failed: RefCell<Option<String>>,
     progress: Event,
 }
 
@@ -54,6 +56,7 @@ impl<R: Rt> Control<R> {
             wanted: Cell::new(0),
             published: Cell::new(0),
             is_publishing: Cell::new(false),
+            failed: RefCell::default(),
             progress: Event::new(),
         })
     }
@@ -149,8 +152,12 @@ impl<R: Rt> Control<R> {
         self.commit().await
     }
 
-    /// Makes every shard see the present tables. Done when all have acknowledged.
-    pub async fn publish(self: &Rc<Self>) {
+    /// Makes every shard see the present tables, among them what other requests are changing. Done
+    /// when they survive a power cut and all shards have acknowledged.
+    ///
+    /// # Errors
+    /// When the log failed: what was changed last may be gone after a restart.
+    pub async fn publish(self: &Rc<Self>) -> Result<(), ControlError> {
         let wanted = self.wanted.get() + 1;
         self.wanted.set(wanted);
         if !self.is_publishing.replace(true) {
@@ -160,6 +167,10 @@ impl<R: Rt> Control<R> {
         }
         while self.published.get() < wanted {
             self.progress.wait().await;
+        }
+        match &*self.failed.borrow() {
+            Some(reason) => Err(ControlError::Log(reason.clone())),
+            None => Ok(()),
         }
     }
 
@@ -205,8 +216,7 @@ impl<R: Rt> Control<R> {
         // The tables may have changed again while this waits: publication takes the newest.
         let written = self.shard.store.wait_durable(self.written_end.get()).await;
         written.map_err(|error| ControlError::Log(error.to_string()))?;
-        self.publish().await;
-        Ok(())
+        self.publish().await
     }
 
     async fn publish_all(self: Rc<Self>) {
@@ -218,6 +228,7 @@ impl<R: Rt> Control<R> {
             let written = self.shard.store.wait_durable(self.written_end.get());
             if let Err(error) = written.await {
                 tracing::warn!(%error, "topics and groups stay as they were published last");
+                self.failed.replace(Some(error.to_string()));
                 self.published.set(wanted);
                 self.progress.notify();
                 continue;

@@ -11,7 +11,7 @@ fn the_first_seeds_hold() {
 }
 
 /// Seeds of whole brokers that found something, as small as they were made, and what they found.
-const FOUND: [(u64, &str, &str); 7] = [
+const FOUND: [(u64, &str, &str); 8] = [
     (
         250,
         "",
@@ -31,6 +31,11 @@ const FOUND: [(u64, &str, &str); 7] = [
         650,
         "batches=0,body=8,messages=1,storm=9,plan=2+3",
         "a connection that a new life of a broker took was counted as one of the life before",
+    ),
+    (
+        912,
+        "body=8,messages=7,name-servers=0,queues=1,storm=119,plan=0+1+2+3+5",
+        "a message was sent back to a retry topic whose record a fenced shard 0 had lost",
     ),
     (
         1056,

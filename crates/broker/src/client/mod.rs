@@ -178,8 +178,7 @@ pub(crate) async fn ensure_group<R: Rt>(
     let create = move |services: Rc<Services<R>>| async move {
         let control = services.control();
         if control.groups().find(&name).is_some() {
-            control.publish().await;
-            return Ok(());
+            return control.publish().await;
         }
         control.put_group(SubscriptionGroupConfig::new(&name)).await
     };
