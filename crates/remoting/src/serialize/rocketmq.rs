@@ -56,52 +56,57 @@ pub(crate) fn decode<'a>(
 }
 
 fn decode_fields<'a>(pairs: &'a [u8], fields: &mut HeaderFields<'a>) -> Result<(), BinaryError> {
-    let mut texts = Texts::new(pairs);
-    let mut rest = Reader(pairs);
-    while !rest.0.is_empty() {
-        let name_len = rest.len16("field name")?;
-        let name = texts.next(&mut rest, name_len, "field name")?;
-        let value_len = rest.len32("field value")?;
-        let value = texts.next(&mut rest, value_len, "field value")?;
+    let mut texts = Texts {
+        bytes: pairs,
+        at: 0,
+        valid: valid_start(pairs),
+        begin: 0,
+    };
+    while texts.at < pairs.len() {
+        let name_len = i16::from_be_bytes(texts.word("field name")?);
+        let name = texts.next(i32::from(name_len), "field name")?;
+        let value_len = i32::from_be_bytes(texts.word("field value")?);
+        let value = texts.next(value_len, "field value")?;
         fields.push(name, value);
     }
     Ok(())
 }
 
-/// Checks texts that lie one behind the other, with length words between them: in long stretches
-/// rather than one by one, since most length words are valid text themselves.
+/// Reads texts that lie one behind the other, with length words between them. They are checked in
+/// long stretches rather than one by one, since most length words are valid text themselves.
 struct Texts<'a> {
     bytes: &'a [u8],
+    /// Up to where they are read.
+    at: usize,
     /// A stretch that is valid, and where it begins.
     valid: &'a str,
     begin: usize,
 }
 
 impl<'a> Texts<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            valid: "",
-            begin: 0,
-        }
+    #[inline]
+    fn word<const N: usize>(&mut self, what: &'static str) -> Result<[u8; N], BinaryError> {
+        let word = self.bytes[self.at..].first_chunk();
+        self.at += N;
+        word.copied().ok_or(BinaryError::Truncated(what))
     }
 
-    /// Takes the next `len` bytes of `rest`, which is the end of all bytes, as text.
-    fn next(
-        &mut self,
-        rest: &mut Reader<'a>,
-        len: usize,
-        what: &'static str,
-    ) -> Result<&'a str, BinaryError> {
-        let at = self.bytes.len() - rest.0.len();
-        rest.bytes(len, what)?;
-        if at + len > self.begin + self.valid.len() {
-            // Either this text is invalid or the stretch ended before it.
-            self.begin = at;
-            self.valid = valid_start(&self.bytes[at..]);
+    /// Takes the next `len` bytes as text.
+    #[inline]
+    fn next(&mut self, len: i32, what: &'static str) -> Result<&'a str, BinaryError> {
+        let len = usize::try_from(len).map_err(|_| BinaryError::Negative(what))?;
+        let (begin, end) = (self.at, self.at + len);
+        if end > self.bytes.len() {
+            return Err(BinaryError::Truncated(what));
         }
-        let place = at - self.begin..at - self.begin + len;
-        self.valid.get(place).ok_or(BinaryError::Utf8(what))
+        self.at = end;
+        if end > self.begin + self.valid.len() {
+            // Either this text is invalid or the stretch ended before it.
+            self.begin = begin;
+            self.valid = valid_start(&self.bytes[begin..]);
+        }
+        let text = self.valid.get(begin - self.begin..end - self.begin);
+        text.ok_or(BinaryError::Utf8(what))
     }
 }
 
@@ -185,11 +190,6 @@ impl<'a> Reader<'a> {
         let (bytes, rest) = split.ok_or(BinaryError::Truncated(what))?;
         self.0 = rest;
         Ok(bytes)
-    }
-
-    fn len16(&mut self, what: &'static str) -> Result<usize, BinaryError> {
-        let len = i16::from_be_bytes(self.take(what)?);
-        usize::try_from(len).map_err(|_| BinaryError::Negative(what))
     }
 
     fn len32(&mut self, what: &'static str) -> Result<usize, BinaryError> {
@@ -299,7 +299,8 @@ mod tests {
         let text = |bytes, what| std::str::from_utf8(bytes).map_err(|_| BinaryError::Utf8(what));
         let (mut rest, mut fields) = (Reader(pairs), HeaderFields::default());
         while !rest.0.is_empty() {
-            let len = rest.len16("field name")?;
+            let len = i16::from_be_bytes(rest.take("field name")?);
+            let len = usize::try_from(len).map_err(|_| BinaryError::Negative("field name"))?;
             let name = text(rest.bytes(len, "field name")?, "field name")?;
             let value = text(rest.bytes32("field value")?, "field value")?;
             fields.push(name, value);
