@@ -15,9 +15,16 @@ pub struct GlommioBuf(pub(crate) Rc<DmaBuffer>);
 
 impl GlommioBuf {
     pub(crate) fn zeroed(len: usize) -> Self {
+        Self::starting_with(&[], len)
+    }
+
+    /// A buffer of `len` bytes that begins with `bytes` and holds zeros behind them.
+    pub(crate) fn starting_with(bytes: &[u8], len: usize) -> Self {
         assert!(len > 0, "a buffer for direct I/O is never empty");
         let mut buffer = glommio::allocate_dma_buffer(len);
-        buffer.as_bytes_mut().fill(0);
+        let (start, rest) = buffer.as_bytes_mut().split_at_mut(bytes.len());
+        start.copy_from_slice(bytes);
+        rest.fill(0);
         Self(Rc::new(buffer))
     }
 

@@ -126,6 +126,10 @@ impl Disk for GlommioDisk {
         GlommioBuf::zeroed(len)
     }
 
+    fn alloc_copy(&self, bytes: &[u8], len: usize) -> GlommioBuf {
+        GlommioBuf::starting_with(bytes, len)
+    }
+
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<GlommioFile> {
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,

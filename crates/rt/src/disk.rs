@@ -66,6 +66,13 @@ pub trait Disk: Clone + 'static {
     /// A zeroed buffer of `len` bytes, aligned for every file of this disk.
     fn alloc(&self, len: usize) -> Self::Buf;
 
+    /// The same with `bytes` at its start; at most `len` of them.
+    fn alloc_copy(&self, bytes: &[u8], len: usize) -> Self::Buf {
+        let mut buf = self.alloc(len);
+        buf.as_bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        buf
+    }
+
     /// Opens a file for direct I/O.
     async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Self::File>;
     /// Makes a directory and its parents; done when it exists.

@@ -506,19 +506,21 @@ impl<D: Disk> CommitLog<D> {
             }
             None => header.seal(identity, block),
         }
-        if padded <= self.block_bytes / 2 && open.buf.as_bytes().len() == self.block_bytes {
-            // A small block is copied, so that the cache holds what it needs and no more.
-            let mut small = self.disk.alloc(padded);
-            small.as_bytes_mut()[..open.used].copy_from_slice(&open.buf.as_bytes()[..open.used]);
+        let capacity = open.buf.as_bytes().len();
+        if padded < capacity && capacity == self.block_bytes {
+            // What is not full is copied: the cache holds what it needs and no more, and the buffer,
+            // which is still in the processor's cache, takes the next block.
+            let short = self
+                .disk
+                .alloc_copy(&open.buf.as_bytes()[..open.used], padded);
             self.keep_spare(open.buf);
-            self.push_ready(open.position, small, padded);
+            self.push_ready(open.position, short, padded);
         } else {
-            let cost = open.buf.as_bytes().len();
             open.buf.as_bytes_mut()[open.used..padded].fill(0);
-            if padded < cost {
+            if padded < capacity {
                 open.buf.truncate(padded);
             }
-            self.push_ready(open.position, open.buf, cost);
+            self.push_ready(open.position, open.buf, capacity);
         }
     }
 

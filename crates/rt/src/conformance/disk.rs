@@ -46,6 +46,10 @@ pub async fn written_bytes_read_back<R: Rt>(rt: &R, dir: &Path) {
     ok(file.write_at(Rc::new(buf), 0).await, "write");
     assert_eq!(ok(file.size().await, "size"), len as u64);
     ok(file.datasync().await, "datasync");
+    // Memory that held something else shows nothing of it.
+    let copy = disk.alloc_copy(&expected[..10], len);
+    assert_eq!(copy.as_bytes()[..10], expected[..10]);
+    assert_eq!(copy.as_bytes()[10..], vec![0; len - 10]);
 
     let cases = [
         (0, len),
