@@ -461,9 +461,10 @@ impl LogBudget {
 const READ_LEN_MIN: usize = 4 << 10;
 /// What is read, its answers and its records twice, in the log and its ring, all stay in a
 /// processor's own cache.
-const READ_LEN_MAX: usize = 64 << 10;
+const READ_LEN_MAX: usize = 128 << 10;
 const WRITE_LEN_MAX: usize = 256 << 10;
-const WRITE_KEPT_MAX: usize = 64 << 10;
+/// Enough for the answers to a long read of short sends.
+const WRITE_KEPT_MAX: usize = 128 << 10;
 /// A connection that uses less is read even when all connections together use too much.
 const SMALL_USE: u64 = 64 << 10;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
