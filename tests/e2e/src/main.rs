@@ -51,6 +51,12 @@ struct Arguments {
     /// The program under test; without it `RINGMQ_BINARY`, or the release build.
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// Over how many queues its messages are spread.
+    #[arg(long, default_value_t = 64)]
+    store_queues: u32,
+    /// How often the broker of that store is killed under load.
+    #[arg(long, default_value_t = 3)]
+    store_kills: u32,
     /// Where packages, data and logs go.
     #[arg(long)]
     work: Option<PathBuf>,
@@ -86,7 +92,12 @@ fn run(arguments: Arguments) -> Result<()> {
         bad_input::run(&mut report, &programs)?;
         disk::run(&mut report, &programs, arguments.full_cycles);
         crash::run(&mut report, &programs, arguments.kills);
-        restart::run(&mut report, &programs, arguments.store_mb);
+        let shape = restart::Shape {
+            megabytes: arguments.store_mb,
+            queues: arguments.store_queues,
+            kills: arguments.store_kills,
+        };
+        restart::run(&mut report, &programs, shape);
         cluster::run(&mut report, &programs);
         if suites::NAMES.iter().any(|suite| report.wants(suite)) {
             packages.install(&report)?;
