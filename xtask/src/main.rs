@@ -52,6 +52,9 @@ enum Command {
         /// What to leave out, as the sweep prints it after making a failing seed smaller.
         #[arg(long, default_value = "")]
         cut: String,
+        /// Prints which faults struck what, and which assertions and rare cases were reached.
+        #[arg(long)]
+        coverage: bool,
         /// Hunts each seeded bug instead, with at most that many seeds: a test of the sweep itself.
         #[arg(long, conflicts_with_all = ["seed", "cut"])]
         bugs: bool,
@@ -97,13 +100,17 @@ fn run(command: Command) -> Result<()> {
             jobs,
             seed,
             cut,
+            coverage,
             bugs,
         } => {
             if bugs {
-                test::hunt_bugs(seeds, first, jobs)
-            } else {
-                test::simulate(seeds, first, jobs, seed, &cut)
+                return test::hunt_bugs(seeds, first, jobs);
             }
+            let reach = test::Reach {
+                prints: coverage,
+                demands: false,
+            };
+            test::simulate(seeds, first, jobs, seed, &cut, reach)
         }
         Command::E2e { arguments } => {
             runtimes::require_all()?;

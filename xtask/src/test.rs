@@ -20,6 +20,8 @@ pub(crate) struct Options {
 
 /// Rounds of the campaign that every test run plays; a long one is a command by hand.
 const KILLS: u64 = 10;
+/// From so many seeds on, every assertion and rare case of the program must be reached.
+const REACH_SEEDS: u64 = 500;
 /// Seeds that may be tried to find each seeded bug; a hunt ends with the first one that does.
 const BUG_SEEDS: u64 = 500;
 /// The campaigns on failing disks, in their short versions. They want root, FUSE and loop devices.
@@ -44,7 +46,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let lines = cargo(["test", "--workspace", "--no-fail-fast"]).run_and_read()?;
     let mut passed = count_passed(&lines);
     ensure!(passed > 0, "no unit test ran");
-    simulate(options.seeds, 0, None, None, "")?;
+    let reach = Reach {
+        prints: false,
+        demands: options.seeds >= REACH_SEEDS,
+    };
+    simulate(options.seeds, 0, None, None, "", reach)?;
     passed += options.seeds;
     hunt_bugs(BUG_SEEDS, 0, None)?;
     passed += 1;
@@ -79,6 +85,15 @@ pub(crate) fn build_release() -> Result<()> {
     .run()
 }
 
+/// What a sweep says of the assertions and rare cases that it reached.
+#[derive(Clone, Copy)]
+pub(crate) struct Reach {
+    /// It prints all.
+    pub(crate) prints: bool,
+    /// It fails when one was not reached.
+    pub(crate) demands: bool,
+}
+
 /// Runs the seeds, or replays one, in the profile that is made for it.
 pub(crate) fn simulate(
     seeds: u64,
@@ -86,6 +101,7 @@ pub(crate) fn simulate(
     jobs: Option<u64>,
     seed: Option<u64>,
     cut: &str,
+    reach: Reach,
 ) -> Result<()> {
     let run = ["run", "--quiet", "--profile", "sim", "--package", "simtest"];
     let mut arguments: Vec<String> = run.map(str::to_owned).into();
@@ -99,6 +115,8 @@ pub(crate) fn simulate(
     } else {
         add("--seeds", seeds);
         add("--first", first);
+        add("--coverage", u64::from(reach.prints));
+        add("--must-reach", u64::from(reach.demands));
     }
     if !cut.is_empty() {
         arguments.extend(["--cut".to_owned(), cut.to_owned()]);

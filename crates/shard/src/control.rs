@@ -225,7 +225,8 @@ impl<R: Rt> Control<R> {
             let (topics, groups) = (self.topics(), self.groups());
             // A topic that a power cut may take back must not be used, whatever the flush mode:
             // messages that another shard's log keeps would be in a topic that nobody knows.
-            let written = self.shard.store.wait_durable(self.written_end.get());
+            let end = self.written_end.get();
+            let written = self.shard.store.wait_durable(end);
             if let Err(error) = written.await {
                 tracing::warn!(%error, "topics and groups stay as they were published last");
                 self.failed.replace(Some(error.to_string()));
@@ -233,6 +234,7 @@ impl<R: Rt> Control<R> {
                 self.progress.notify();
                 continue;
             }
+            base::always!(PublishedIsDurable, end <= self.shard.store.durable());
             for index in 0..self.shard.rt.shard_count() {
                 let (topics, groups) = (Arc::clone(&topics), Arc::clone(&groups));
                 let adopt = move |shard: Rc<Shard<R>>| async move { shard.adopt(topics, groups) };

@@ -5,6 +5,7 @@
 //! again, whoever still holds its waker.
 
 use crate::seed::Rng;
+use base::activity::turn_to;
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +114,8 @@ impl Executor {
             let Some((owner, mut future, waker)) = self.take(key) else {
                 continue;
             };
+            // What no host owns gets a number of its own.
+            turn_to(owner.map_or(usize::MAX, |(host, _)| host));
             let done = matches!(
                 future.as_mut().poll(&mut Context::from_waker(&waker)),
                 Poll::Ready(())

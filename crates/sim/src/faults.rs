@@ -4,6 +4,7 @@
 //! the operation, and strikes when its turn has come. A fault drawn from a seed is a rule whose
 //! numbers were drawn by the test.
 
+use crate::coverage::{Struck, note_here};
 use std::path::Path;
 
 /// A disk operation that can go wrong.
@@ -73,6 +74,20 @@ impl Rule {
     }
 }
 
+fn struck(op: DiskOp, fault: Fault) -> Struck {
+    match (fault, op) {
+        (Fault::Enospc, _) => Struck::NoRoom,
+        (Fault::Short, _) => Struck::WriteShort,
+        (Fault::Lost, _) => Struck::WriteLost,
+        (Fault::Misdirected(_), _) => Struck::WriteMisdirected,
+        (Fault::StallMs(_), _) => Struck::Stalled,
+        (Fault::Eio, DiskOp::Read) => Struck::ReadFailed,
+        (Fault::Eio, DiskOp::Write) => Struck::WriteFailed,
+        (Fault::Eio, DiskOp::Sync) => Struck::SyncFailed,
+        (Fault::Eio, DiskOp::Meta) => Struck::NameFailed,
+    }
+}
+
 /// The script of one file system.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
@@ -108,6 +123,7 @@ impl Script {
             } else if rule.times > 0 {
                 rule.times -= 1;
                 self.struck += 1;
+                note_here(struck(op, rule.fault));
                 return Some(rule.fault);
             }
         }

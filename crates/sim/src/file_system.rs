@@ -5,6 +5,7 @@
 //! directory makes everything up to its last change durable, and a power cut keeps any prefix of
 //! the rest. Stricter than ext4 in one point: syncing a file does not make its name durable.
 
+use crate::coverage::{Struck, note_here};
 use crate::faults::{DiskOp, Fault, Rule, Script};
 use crate::inode::Inode;
 use crate::seed::Rng;
@@ -322,6 +323,7 @@ impl FileSystem {
         let room = state.shape.capacity.saturating_sub(state.used());
         let inode = state.inode(id)?;
         if end.saturating_sub(inode.room()) > room {
+            note_here(Struck::NoRoom);
             return Err(Error::from(ErrorKind::StorageFull));
         }
         let (position, stored) = match fault {
@@ -408,6 +410,7 @@ impl FileSystem {
         let room = state.shape.capacity.saturating_sub(state.used());
         let inode = state.inode(id)?;
         if len.saturating_sub(inode.room()) > room {
+            note_here(Struck::NoRoom);
             return Err(Error::from(ErrorKind::StorageFull));
         }
         inode.truncate(len);
@@ -419,6 +422,7 @@ impl FileSystem {
         let room = state.shape.capacity.saturating_sub(state.used());
         let inode = state.inode(id)?;
         if len.saturating_sub(inode.room()) > room {
+            note_here(Struck::NoRoom);
             return Err(Error::from(ErrorKind::StorageFull));
         }
         inode.reserved = inode.reserved.max(len);

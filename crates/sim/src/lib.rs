@@ -7,6 +7,7 @@
 //! link it.
 
 mod clock;
+mod coverage;
 mod disk;
 mod executor;
 mod faults;
@@ -17,6 +18,7 @@ mod network;
 mod seed;
 mod world;
 
+pub use coverage::{STATES, Strikes, Struck, take_strikes};
 pub use disk::{SimBuf, SimDisk, SimFile, SimMap};
 pub use faults::{DiskOp, Fault, Rule};
 pub use file_system::DiskShape;

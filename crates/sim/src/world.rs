@@ -6,6 +6,7 @@
 //! answered in a later one.
 
 use crate::clock::{Clock, Entry};
+use crate::coverage::{Struck, note};
 use crate::disk::SimDisk;
 use crate::executor::{Executor, Owner};
 use crate::faults::Rule;
@@ -14,6 +15,7 @@ use crate::mesh::{SimMesh, full_mesh};
 use crate::network::{Network, SimNet};
 use crate::seed::Rng;
 use base::ShardId;
+use base::activity::end_life;
 use rt::{Class, Rt};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -124,6 +126,7 @@ impl World {
     /// Adds a host of `shard_count` shards with a disk whose shape is drawn from the seed.
     pub fn host(&self, shard_count: u16) -> Host {
         let index = self.core.hosts.borrow().len();
+        end_life(index);
         let mut rng = Rng::for_subject(self.core.seed, &format!("disk {index}"));
         let shape = DiskShape::draw(&mut rng);
         let host = Rc::new(HostState {
@@ -336,7 +339,11 @@ impl Host {
 
     /// Damages a stored byte by flipping the bits of `mask`; false when there is none durable.
     pub fn rot(&self, path: &Path, position: u64, mask: u8) -> bool {
-        self.host.files.rot(path, position, mask)
+        let is_there = self.host.files.rot(path, position, mask);
+        if is_there {
+            note(Struck::Rot, self.host.index);
+        }
+        is_there
     }
 
     /// Bytes that the file system holds, with what is reserved.
@@ -352,33 +359,45 @@ impl Host {
 
     /// The same for what this host sends to `to` alone.
     pub fn partition_way(&self, to: &Self, cut: bool) {
+        if cut {
+            note(Struck::Cut, self.host.index);
+        }
         let network = &self.core.network;
         network.cut_way(self.host.index, to.host.index, cut);
     }
 
     /// Refuses, or accepts again, every connection to this host.
     pub fn refuse_connections(&self, refuses: bool) {
+        if refuses {
+            note(Struck::Refused, self.host.index);
+        }
         self.core.network.refuse(self.host.index, refuses);
     }
 
     /// Resets every connection of this host.
     pub fn reset_connections(&self) {
+        note(Struck::Reset, self.host.index);
         self.core.network.reset(self.host.index);
     }
 
     /// Makes connections of this host silent: what is sent never arrives, and nobody is told.
     pub fn half_open_connections(&self) {
+        note(Struck::HalfOpen, self.host.index);
         self.core.network.half_open(self.host.index);
     }
 
     /// Delays what is sent from and to this host by up to `extra` more; zero ends that.
     pub fn slow_network(&self, extra: Duration) {
         let extra_ns = extra.as_nanos() as u64;
+        if extra_ns > 0 {
+            note(Struck::Slow, self.host.index);
+        }
         self.core.network.slow_down(self.host.index, extra_ns);
     }
 
     /// Moves the wall clock, leaving the monotonic one alone.
     pub fn jump_wall_clock(&self, by_ms: i64) {
+        note(Struck::ClockJumped, self.host.index);
         let offset = &self.host.wall_offset_ms;
         offset.set(offset.get() + by_ms);
     }
@@ -471,12 +490,18 @@ impl Core {
     }
 
     fn crash(&self, host: &HostState, crash: Crash) {
+        let struck = match crash {
+            Crash::Power => Struck::PowerCut,
+            Crash::Kill => Struck::Kill,
+        };
+        note(struck, host.index);
         self.note(0xdead ^ host.life.get());
         host.life.set(host.life.get() + 1);
         host.crashed_ns.set(self.clock.now_ns());
         self.network.host_crashed(host.index, crash);
         self.executor
             .drop_tasks(|owner| owner.is_some_and(|(index, _)| index == host.index));
+        end_life(host.index);
         match crash {
             Crash::Power => host.files.cut_power(),
             Crash::Kill => host.files.kill(),

@@ -5,12 +5,14 @@
 //! to its trace hash, so that a failure is replayed by its number alone.
 
 mod broker;
+mod coverage;
 mod cuts;
 mod hunt;
 mod minimise;
 mod store;
 mod sweep;
 
+pub use coverage::Coverage;
 pub use cuts::Cuts;
 pub use hunt::{Hunted, hunt};
 pub use minimise::{Minimised, minimise};
@@ -37,6 +39,8 @@ pub struct Summary {
     pub given_up: u64,
     /// Messages that were lost to damage, and said to be.
     pub lost: u64,
+    /// Events of histories that the checker judged.
+    pub judged: u64,
 }
 
 impl Summary {
@@ -52,6 +56,7 @@ impl Summary {
             verified: self.verified + other.verified,
             given_up: self.given_up + other.given_up,
             lost: self.lost + other.lost,
+            judged: self.judged + other.judged,
         }
     }
 }

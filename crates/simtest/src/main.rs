@@ -32,6 +32,10 @@ struct Arguments {
     jobs: usize,
     seed: Option<u64>,
     cuts: Cuts,
+    /// Whether to print what was reached.
+    coverage: bool,
+    /// Whether all that the program names must be reached.
+    must_reach: bool,
     /// Most seeds per seeded bug; 0: no hunt.
     bugs: u64,
 }
@@ -50,6 +54,8 @@ impl Arguments {
             jobs,
             seed: None,
             cuts: Cuts::default(),
+            coverage: false,
+            must_reach: false,
             bugs: 0,
         };
         while let Some(word) = words.next() {
@@ -64,6 +70,8 @@ impl Arguments {
                 "--seeds" => arguments.seeds = value,
                 "--first" => arguments.first = value,
                 "--bugs" => arguments.bugs = value,
+                "--coverage" => arguments.coverage = value > 0,
+                "--must-reach" => arguments.must_reach = value > 0,
                 "--jobs" => arguments.jobs = value as usize,
                 "--seed" => arguments.seed = Some(value),
                 _ => return Err(format!("{word}: no such argument")),
@@ -94,7 +102,8 @@ impl Arguments {
         let total = &report.total;
         println!(
             "{} seeds held: {} lives, {} crashes inside recovery, {} messages made, {} read back, \
-             {} given up by crashes, {} lost to damage and reported, {} s of virtual time",
+             {} given up by crashes, {} lost to damage and reported, {} events judged by rmq-check, \
+             {} s of virtual time",
             report.held,
             total.lives,
             total.recovery_crashes,
@@ -102,6 +111,7 @@ impl Arguments {
             total.verified,
             total.given_up,
             total.lost,
+            total.judged,
             total.virtual_ms / 1_000,
         );
         println!(
@@ -110,6 +120,11 @@ impl Arguments {
             report.held as f64 / seconds,
             total.virtual_ms as f64 / 1_000.0 / seconds,
         );
+        if self.coverage {
+            println!("\n{}", report.coverage);
+        } else {
+            println!("{}", report.coverage.summary());
+        }
         for failure in &report.failures {
             let (seed, scene) = (failure.seed, failure.scene.name());
             println!("seed {seed}, {scene}: {}", failure.sentence);
@@ -125,7 +140,13 @@ impl Arguments {
             println!("cargo xtask sim --seed {seed} --cut {cuts}");
             return ExitCode::FAILURE;
         }
-        if report.held == self.seeds {
+        let unreached = report.coverage.missing();
+        let mut is_covered = true;
+        for point in unreached.iter().filter(|_| self.must_reach) {
+            is_covered = false;
+            println!("never reached: {point:?}: {}", point.sentence());
+        }
+        if report.held == self.seeds && is_covered {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

@@ -4,7 +4,7 @@
 //! sweep goes on and the seed is printed last. Invariant: threads share nothing but the next seed,
 //! and a report is the same whatever their number.
 
-use crate::{Cuts, Summary};
+use crate::{Coverage, Cuts, Summary};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -31,6 +31,8 @@ pub struct Report {
     pub total: Summary,
     /// How many seeds held.
     pub held: u64,
+    /// What all seeds came to.
+    pub coverage: Coverage,
     /// Seeds that did not, in order.
     pub failures: Vec<Failure>,
 }
@@ -125,10 +127,13 @@ pub fn sweep(first: u64, count: u64, jobs: usize, failures_max: usize, cuts: &Cu
             if seed >= first + count {
                 return;
             }
+            Coverage::take();
             let outcome = run(seed, cuts);
+            let coverage = Coverage::take();
             let Ok(mut report) = report.lock() else {
                 return;
             };
+            report.coverage.add(&coverage);
             report.add(outcome);
             if report.failures.len() >= failures_max {
                 return;

@@ -210,7 +210,14 @@ impl<R: Rt> Inner<R> {
                 }
             }
             Ok(_) => {}
-            Err(_) => add(&self.counters.refused, 1),
+            Err(error) => {
+                match error {
+                    AppendError::NoSpace(_) => base::reached!(AppendNoSpace),
+                    AppendError::Fenced(_) => base::reached!(AppendFenced),
+                    _ => base::reached!(AppendBusy),
+                }
+                add(&self.counters.refused, 1);
+            }
         }
         refused
     }

@@ -11,6 +11,7 @@ use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
 use crate::zero_ahead::is_full;
+use base::activity::{Activity, Busy};
 use rt::{Disk, Rt};
 use std::io;
 use std::rc::Rc;
@@ -60,6 +61,7 @@ impl<R: Rt> Inner<R> {
 
     /// Takes a checkpoint of everything appended so far. Done without effect when fenced.
     pub(crate) async fn checkpoint(&self) -> io::Result<()> {
+        let _busy = Busy::begin(Activity::Checkpoint);
         let (position, writer, start) = self.copy_state();
         if !self.wait_durable(position).await {
             return Ok(());
@@ -81,6 +83,11 @@ impl<R: Rt> Inner<R> {
         let sequence = self.checkpoint_sequence.get();
         let path = self.paths.checkpoint((sequence % 2) as u8);
         let given_back = self.pages.borrow_mut().checkpoint_begins();
+        base::always!(CheckpointIsDurable, position <= self.log.borrow().durable());
+        base::always!(
+            CheckpointAdvances,
+            position >= self.checkpoint_position.get()
+        );
         let written = self
             .rt
             .disk()

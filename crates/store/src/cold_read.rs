@@ -197,6 +197,7 @@ impl<R: Rt> Inner<R> {
     /// any more are marked as lost.
     pub(crate) async fn rebuild_page(&self, key: PageKey) -> Result<Page, ReadError> {
         self.damaged_page(key.page);
+        base::reached!(PageRebuilt);
         let mut units: Vec<UnitBytes> = vec![Unit::LOST.encode(); UNITS_PER_PAGE];
         let (mut position, end) = {
             let log = self.log.borrow();

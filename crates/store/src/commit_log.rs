@@ -554,7 +554,10 @@ impl<D: Disk> CommitLog<D> {
         write.expect("a completed write was started").done = true;
         while self.in_flight.front().is_some_and(|write| write.done) {
             let write = self.in_flight.pop_front().expect("there is one");
-            assert!(self.written < write.end && write.end <= self.sealed);
+            base::always!(
+                WritesCountInOrder,
+                self.written < write.end && write.end <= self.sealed
+            );
             self.written = write.end;
         }
         if let Some(ring) = &mut self.ring {
@@ -566,7 +569,10 @@ impl<D: Disk> CommitLog<D> {
 
     /// Everything before `position`, which was written when a sync began, is durable.
     pub(crate) fn synced(&mut self, position: u64) {
-        assert!(self.durable <= position && position <= self.written);
+        base::always!(
+            SyncCoversWritten,
+            self.durable <= position && position <= self.written
+        );
         self.durable = position;
         while self
             .opened

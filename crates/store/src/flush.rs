@@ -180,6 +180,9 @@ impl<R: Rt> Inner<R> {
     }
 
     async fn write(&self, block: SealedBlock<Buf<R>>) {
+        if self.fenced.borrow().is_some() {
+            return;
+        }
         let (position, len) = (block.position, block.buf.as_bytes().len() as u64);
         let (file, start) = {
             let log = self.log.borrow();
@@ -187,7 +190,7 @@ impl<R: Rt> Inner<R> {
                 .segments
                 .at(position)
                 .expect("a block lies in a segment");
-            assert!(position + len <= segment.zeroed_to);
+            base::always!(BlockInPreparedSpace, position + len <= segment.zeroed_to);
             (Rc::clone(&segment.file), segment.start)
         };
         // Meanwhile records are appended and other blocks complete, in any order.
@@ -241,6 +244,9 @@ impl<R: Rt> Inner<R> {
         };
         self.stall.sync_begins(self.rt.monotonic_us());
         for file in files {
+            if self.fenced.borrow().is_some() {
+                break;
+            }
             // Meanwhile records are appended and later blocks are written; none of them counts.
             let mut synced = file.datasync().await;
             if synced.is_err() && base::bug!(RetrySync) {
@@ -271,6 +277,7 @@ impl<R: Rt> Inner<R> {
 
     /// Shows consumers what became durable.
     fn drain_pending(&self, durable: u64) {
+        base::always!(ShownIsDurable, durable <= self.log.borrow().durable());
         let mut pending = self.pending.borrow_mut();
         let mut queues = self.queues.borrow_mut();
         while pending.front().is_some_and(|(end, _)| *end <= durable) {

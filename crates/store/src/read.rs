@@ -304,7 +304,7 @@ impl<R: Rt> Inner<R> {
         let block = unit.block(self.settings.block_align);
         let bytes = match log.in_memory(unit.position) {
             Some((start, bytes)) => {
-                assert_eq!(start, block, "the index agrees with the log");
+                base::always!(ReadMatchesUnit, start == block);
                 bytes
             }
             None => match cold.get(block) {

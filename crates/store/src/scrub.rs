@@ -13,6 +13,7 @@ use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
 use base::LogPosition;
+use base::activity::{Activity, Busy};
 use rt::{Disk, Rt};
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,26 +24,27 @@ pub(crate) async fn scrub_task<R: Rt>(inner: Rc<Inner<R>>) {
         return;
     }
     // A start has better things to do.
-    inner.scrub_rests(FIRST_REST).await;
+    let first_rest = Duration::from_millis(inner.settings.scrub_first_rest_ms);
+    inner.scrub_rests(first_rest).await;
     let mut position = inner.scrub_position().await;
     while !inner.scrub_ends() {
+        let busy = Busy::begin(Activity::Scrub);
         inner.scrub_log(position).await;
         inner.scrub_index().await;
         inner.scrub_checkpoints().await;
         if inner.scrub_ends() {
             break;
         }
+        drop(busy);
         position = 0;
         inner.keep_scrub_position(position).await;
         add(&inner.counters.scrub_passes, 1);
-        inner.scrub_rests(REST_BETWEEN_PASSES).await;
+        // A short log is not read all day.
+        let rest = Duration::from_millis(inner.settings.scrub_rest_ms);
+        inner.scrub_rests(rest).await;
     }
 }
 
-/// Before the first pass after a start.
-const FIRST_REST: Duration = Duration::from_mins(1);
-/// A short log is not read all day.
-const REST_BETWEEN_PASSES: Duration = Duration::from_hours(1);
 /// Read at once, in bytes, unless a block is longer.
 const PIECE_LEN: usize = 256 << 10;
 /// How often the place is kept for the next start, in bytes of log.

@@ -85,7 +85,7 @@ impl<F> Segments<F> {
     pub(crate) fn push(&mut self, segment: Segment<F>) {
         assert_eq!(segment.end - segment.start, self.segment_bytes);
         if let Some(last) = self.list.back() {
-            assert_eq!(last.end, segment.start, "segments follow each other");
+            base::always!(SegmentsFollow, last.end == segment.start);
         }
         self.list.push_back(segment);
     }

@@ -84,6 +84,10 @@ pub struct Settings {
     pub stall_limit_ms: u64,
     /// How much is read again to find damage, in bytes a second; 0 for none.
     pub scrub_bytes_per_second: u64,
+    /// How long that waits after a start, in milliseconds.
+    pub scrub_first_rest_ms: u64,
+    /// How long it rests when everything was read, in milliseconds.
+    pub scrub_rest_ms: u64,
     /// Pages of 4 KiB in one file of the queue index.
     pub index_file_pages: u32,
     /// When old segments go.
@@ -131,6 +135,8 @@ impl Settings {
             async_gather_us: 1_000,
             stall_limit_ms: 1_000,
             scrub_bytes_per_second: MIB,
+            scrub_first_rest_ms: 60_000,
+            scrub_rest_ms: 3_600_000,
             index_file_pages: 16_384,
             retention: Retention::default(),
             no_space_retry_ms: 200,

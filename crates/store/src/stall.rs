@@ -80,6 +80,7 @@ impl<R: Rt> Inner<R> {
         }
         let shard = self.settings.shard;
         if stalled {
+            base::reached!(DiskStood);
             crate::stats::add(&self.counters.stalls, 1);
             tracing::error!(
                 %shard,

@@ -24,6 +24,7 @@ use crate::settings::{FlushMode, Settings};
 use crate::stall::Stall;
 use crate::start::{make_directories, make_ring};
 use crate::stats::{Counters, StoreStats};
+use base::activity::{Activity, Busy};
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
 use remoting::message::MessageFields;
 use rt::Rt;
@@ -55,10 +56,15 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) carried: RefCell<Vec<(RecordKind, Vec<u8>)>>,
     pub(crate) counters: Counters,
     pub(crate) fenced: RefCell<Option<FenceReason>>,
+    /// What was acknowledged when the shard was fenced: nothing more ever is.
+    pub(crate) fenced_at: Cell<Option<u64>>,
+    /// What a simulated fault may be said to have struck.
+    pub(crate) busy_with: RefCell<Vec<Busy>>,
     pub(crate) stall: Stall,
     pub(crate) damage_lines: LineBudget,
     /// The log cannot grow: the file system is full.
     pub(crate) no_space: RefCell<Option<Arc<Shortage>>>,
+    pub(crate) full: RefCell<Option<Busy>>,
     pub(crate) retention: retention::State,
     pub(crate) closing: Cell<bool>,
     pub(crate) tasks: Rc<Gate>,
@@ -140,6 +146,7 @@ impl<R: Rt> ShardStore<R> {
     /// Settings that do not fit together, a store of another layout, a directory that cannot be
     /// written, no space, or a failing disk.
     pub async fn open(rt: R, mut settings: Settings) -> Result<(Self, Recovered), OpenError> {
+        let _busy = Busy::begin(Activity::Start);
         let (disk, root) = (rt.disk().clone(), settings.dir.clone());
         let count = settings.shard_count;
         let layout = prepare_root_of(&rt, &root, count, settings.block_align).await?;
@@ -165,6 +172,8 @@ impl<R: Rt> ShardStore<R> {
         })?;
         inner.prepare_first_room().await?;
         inner.record_window(window_on_disk).await?;
+        let serves = Busy::begin(Activity::Serve);
+        inner.busy_with.borrow_mut().push(serves);
         inner.start_tasks();
         Ok((Self(inner), recovered))
     }
@@ -540,9 +549,14 @@ impl<R: Rt> ShardStore<R> {
             inner.tasks.empty().await;
             return inner.fenced_or_ok();
         }
+        let _busy = Busy::begin(Activity::Stop);
         inner.wake_all();
         inner.tasks.empty().await;
         inner.fenced_or_ok()?;
+        {
+            let log = inner.log.borrow();
+            base::always!(ClosedIsDurable, log.appended() <= log.durable());
+        }
         inner.close_keys().await;
         if let Err(error) = inner.checkpoint().await {
             // The log holds everything; only the next start takes longer.
@@ -586,9 +600,12 @@ impl<R: Rt> Inner<R> {
             carried: RefCell::new(recovered.records.clone()),
             counters: Counters::default(),
             fenced: RefCell::default(),
+            fenced_at: Cell::new(None),
+            busy_with: RefCell::default(),
             stall: Stall::default(),
             damage_lines: LineBudget::default(),
             no_space: RefCell::default(),
+            full: RefCell::default(),
             retention: retention::State::new(times, state.slots, state.spares),
             closing: Cell::new(false),
             tasks: Rc::default(),
@@ -626,12 +643,21 @@ impl<R: Rt> Inner<R> {
 
     pub(crate) fn acknowledged(&self) -> LogPosition {
         let log = self.log.borrow();
-        assert!(log.durable() <= log.written() && log.segments.start() <= log.durable());
-        LogPosition(match self.settings.flush {
+        base::always!(
+            PositionsOrdered,
+            log.segments.start() <= log.durable()
+                && log.durable() <= log.written()
+                && log.written() <= log.sealed()
+        );
+        let acknowledged = match self.settings.flush {
             FlushMode::Sync if base::bug!(AckBeforeSync) => log.written(),
             FlushMode::Sync => log.durable(),
             FlushMode::Async => log.appended().max(log.durable()),
-        })
+        };
+        if let Some(end) = self.fenced_at.get() {
+            base::always!(FenceHolds, acknowledged <= end);
+        }
+        LogPosition(acknowledged)
     }
 
     fn has_room(&self) -> bool {
@@ -663,7 +689,10 @@ impl<R: Rt> Inner<R> {
     /// A message more of `queue` may be seen by consumers.
     pub(crate) fn became_visible(&self, queue: &mut Queue, reference: QueueRef) {
         queue.visible += 1;
-        assert!(queue.min <= queue.visible && queue.visible <= queue.next);
+        base::always!(
+            VisibleWithinQueue,
+            queue.min <= queue.visible && queue.visible <= queue.next
+        );
         if !queue.arrived {
             queue.arrived = true;
             let mut arrivals = self.arrivals.borrow_mut();
@@ -682,7 +711,16 @@ impl<R: Rt> Inner<R> {
                 "shard fenced: {reason}. It takes no more writes, nothing that was not synced is \
                  acknowledged, reads go on. Check the disk, then restart the broker"
             );
+            match reason {
+                FenceReason::Write { .. } => base::reached!(FencedByWrite),
+                FenceReason::Sync { .. } => base::reached!(FencedBySync),
+                FenceReason::Index { .. } => base::reached!(FencedByIndex),
+                FenceReason::Prepare { .. } => base::reached!(FencedByPreparing),
+            }
+            self.fenced_at.set(Some(self.acknowledged().0));
             self.fenced.replace(Some(reason));
+            let fenced = Busy::begin(Activity::Fenced);
+            self.busy_with.borrow_mut().push(fenced);
         }
         self.wake_all();
     }

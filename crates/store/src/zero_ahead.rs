@@ -10,6 +10,7 @@ use crate::segment::{Segment, SegmentHeader};
 use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
+use base::activity::{Activity, Busy};
 use rt::{Disk, File, IoBuf, OpenMode, Rt, Space};
 use std::io;
 use std::rc::Rc;
@@ -30,6 +31,8 @@ pub(crate) async fn zero_task<R: Rt>(inner: Rc<Inner<R>>) {
             match inner.zero_step().await {
                 Ok(()) => {
                     if inner.no_space.take().is_some() {
+                        base::reached!(SpaceCameBack);
+                        inner.full.take();
                         tracing::info!(shard = %inner.settings.shard, "there is space again");
                     }
                     inner.room.notify();
@@ -108,6 +111,8 @@ impl<R: Rt> Inner<R> {
         let needed = self.settings.zero_step_bytes;
         let shortage = self.shortage_of(space, Limit::Device { needed });
         if self.no_space.borrow().is_none() {
+            base::reached!(DiskFull);
+            self.full.replace(Some(Busy::begin(Activity::Full)));
             tracing::warn!(shard = %self.settings.shard, %shortage, "the log cannot grow");
         }
         self.no_space.replace(Some(Arc::new(shortage)));
@@ -194,7 +199,13 @@ impl<R: Rt> Inner<R> {
         spare: Spare,
     ) -> io::Result<Segment<<R::Disk as Disk>::File>> {
         let header = self.next_header(start);
+        let is_new = |segment: &Segment<_>| segment.generation < header.generation;
+        base::always!(
+            GenerationIsNew,
+            self.log.borrow().segments.iter().all(is_new)
+        );
         let file = self.recycle(spare, &header).await?;
+        base::reached!(SegmentReused);
         let end = start + self.settings.segment_bytes;
         Ok(Segment {
             start,

@@ -60,7 +60,7 @@ fn append_all<R: Rt>(
     } else {
         inner.len()
     };
-    for part in &inner[..stored] {
+    for (number, part) in (0..).zip(&inner[..stored]) {
         let receipt = with_fields(
             services,
             handle,
@@ -78,7 +78,8 @@ fn append_all<R: Rt>(
         }
         let id = OffsetMessageId::new(services.send.store_host, receipt.phy_offset.to_wire());
         ids.push_str(id.as_str());
-        first.get_or_insert(receipt);
+        let begins_at = first.get_or_insert(receipt).queue_offset.0;
+        base::always!(BatchIsDense, receipt.queue_offset.0 == begins_at + number);
         end = receipt.end;
     }
     match first {

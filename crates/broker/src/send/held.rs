@@ -113,6 +113,7 @@ pub(crate) async fn release_held<R: Rt>(services: &Rc<Services<R>>) {
         let acknowledged = store.acknowledged();
         let mut ports = Vec::new();
         while let Some(held) = services.send.held.pop_if(|held| held.end() <= acknowledged) {
+            base::always!(AnswerIsAcknowledged, held.end() <= store.acknowledged());
             note_port(&mut ports, &held.slot);
             held.answer(services, ResponseCode::Success, None);
         }
@@ -149,6 +150,7 @@ fn answer_overdue<R: Rt>(services: &Services<R>) {
     let is_overdue = |held: &Held<R>| now_us.saturating_sub(held.since_us) >= limit_us;
     let mut ports = Vec::new();
     while let Some(held) = services.send.held.pop_if(is_overdue) {
+        base::reached!(SendOverdue);
         note_port(&mut ports, &held.slot);
         held.answer(services, ResponseCode::FlushDiskTimeout, None);
     }

@@ -18,8 +18,9 @@ const ALWAYS: &[i32] = &[0, 2];
 
 /// What each fault may answer sends with, besides [`ALWAYS`].
 const BY_FAULT: &[(Fault, &[i32])] = &[
-    (Fault::Eio, &[1, 14]),
-    (Fault::Enospc, &[14]),
+    // 17: a topic that does not exist yet cannot be made.
+    (Fault::Eio, &[1, 14, 17]),
+    (Fault::Enospc, &[14, 17]),
     (Fault::Stall, &[10]),
     (Fault::Stop, &[14]),
     (Fault::Power, &[1, 14]),

@@ -125,11 +125,14 @@ impl Retries {
         let max = self.max_of(record.group);
         let story = self.stories.entry((record.group, record.uid)).or_default();
         story.times |= 1 << record.offset.clamp(0, 63);
-        // A message that is delivered twice is given back twice: the first one counts.
-        if story.later_ns == 0 || record.offset > story.later_times {
-            story.later_ns = record.t_ns;
+        // A message that is delivered twice is given back twice: the one that is due first counts.
+        let delay_ns = record.aux.max(0).cast_unsigned() * 1_000_000;
+        let is_next = story.later_ns == 0 || record.offset > story.later_times;
+        let is_sooner = record.offset == story.later_times
+            && record.t_ns + delay_ns < story.later_ns + story.delay_ns;
+        if is_next || is_sooner {
+            (story.later_ns, story.delay_ns) = (record.t_ns, delay_ns);
             story.later_times = record.offset;
-            story.delay_ns = record.aux.max(0).cast_unsigned() * 1_000_000;
         }
         if record.offset >= max {
             if story.last_laters == 0 {
@@ -170,5 +173,34 @@ impl Retries {
             };
             found.add(Property::P12, Focus::Uid(uid), sentence);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Kind, Op};
+    use crate::source::Memory;
+
+    /// Two failures of one delivery, after 0 and 100 ms, that ask for 2,000 and 50 ms.
+    fn given_back_twice(again_ms: u64) -> u64 {
+        let (mut retries, mut found) = (Retries::default(), Findings::default());
+        let strings = Strings::default();
+        for (t_ms, delay_ms) in [(1_000, 2_000), (1_100, 50)] {
+            let mut later = Record::new(t_ms * 1_000_000, Op::ConsumeEnd, Kind::Ok);
+            (later.uid, later.code, later.offset, later.aux) = (1 << 48 | 1, 1, 0, delay_ms);
+            retries.consumed(&later);
+        }
+        let mut again = Record::new(again_ms * 1_000_000, Op::Deliver, Kind::Ok);
+        (again.uid, again.aux, again.offset) = (1 << 48 | 1, 1, 0);
+        retries.deliver(&again, Some(0), &strings, &mut found);
+        let report = found.close(&Memory::default()).unwrap();
+        report.counts.values().sum()
+    }
+
+    #[test]
+    fn of_two_failures_of_one_delivery_the_one_that_is_due_first_counts() {
+        assert_eq!(given_back_twice(1_150), 0);
+        assert_eq!(given_back_twice(1_140), 1);
     }
 }

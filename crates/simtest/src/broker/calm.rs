@@ -6,6 +6,7 @@
 
 use super::client::{Client, NoAnswer};
 use super::consume::{commit, join, pull, query_commit};
+use super::history::Reader;
 use super::inspect::max_offset;
 use super::model::{Key, Topic};
 use super::produce;
@@ -13,6 +14,7 @@ use super::shape::{NAME_SERVER_PORT, broker_name};
 use super::shared::Shared;
 use remoting::header::namesrv::GetRouteInfoRequestHeader;
 use remoting::{RequestCode, SerializeType};
+use rmq_check::record::{Kind, Op};
 use rt::Rt;
 use sim::{Rng, Sim};
 use std::net::{IpAddr, SocketAddr};
@@ -112,7 +114,7 @@ async fn drain_one(
     );
     let mut next = committed;
     while next < max {
-        let pulled = pull(client, shared, key, next, 32, 0).await?;
+        let pulled = pull(client, shared, (key, Reader::Group(group)), next, 32, 0).await?;
         if pulled.next <= next {
             *last = format!("at {next} of {max}: {}", pulled.nothing);
             if is_honest {
@@ -124,7 +126,13 @@ async fn drain_one(
         }
     }
     *last = format!("committing {next} of {max} after {committed}");
-    Ok(next == committed || commit(client, shared, group, key, next).await?)
+    let is_done = next == committed || commit(client, shared, group, key, next).await?;
+    if is_done {
+        let what = (Op::Drained, Kind::Ok);
+        let mut history = shared.history.borrow_mut();
+        history.offset(client.now_ms(), what, (group, key), next);
+    }
+    Ok(is_done)
 }
 
 /// A name server tells the route of every topic that exists.

@@ -5,6 +5,7 @@
 //! the model at once.
 
 use super::client::{Client, NoAnswer};
+use super::history::Reader;
 use super::model::{Key, Topic, group_name};
 use super::produce::uid_of;
 use super::shared::{Lock, Shared};
@@ -22,6 +23,7 @@ use remoting::header::offset::{
 use remoting::header::pull::{PullMessageRequestHeader, PullMessageResponseHeader, pull_sys_flag};
 use remoting::message::decode_message;
 use remoting::{Command, RequestCode, ResponseCode};
+use rmq_check::record::{Kind, Op};
 use rt::Rt;
 use sim::{Rng, Sim};
 use std::rc::Rc;
@@ -213,7 +215,8 @@ async fn consume_once(
         rng.below(2_000) as i64
     };
     let count = rng.between(1, 32) as i32;
-    let pulled = pull(client, shared, key, found, count, hold_ms).await?;
+    let reader = Reader::Group(number);
+    let pulled = pull(client, shared, (key, reader), found, count, hold_ms).await?;
     for (uid, at, failures) in &pulled.messages {
         if rng.one_in(shared.shape.back_one_in) {
             send_back(client, shared, (number, key), (*uid, *at, *failures), rng).await?;
@@ -239,12 +242,25 @@ pub(crate) async fn query_commit(
         queue_id: key.queue,
         set_zero_if_not_found: None,
     };
-    let (code, found) = client
+    let asks = |now_ms, kind, offset| {
+        let mut history = shared.history.borrow_mut();
+        history.offset(now_ms, (Op::OffsetQuery, kind), (number, key), offset);
+    };
+    asks(client.now_ms(), Kind::Invoke, -1);
+    let answer = client
         .call(RequestCode::QueryConsumerOffset, &header, b"", |answer| {
             let header = QueryConsumerOffsetResponseHeader::decode(&answer.fields);
             (answer.code, header.ok().map(|header| header.offset))
         })
-        .await?;
+        .await;
+    match answer {
+        Ok((0, Some(found))) => asks(client.now_ms(), Kind::Ok, found),
+        Ok((code, _)) if code == ResponseCode::QueryNotFound as i32 => {
+            asks(client.now_ms(), Kind::Fail, -1);
+        }
+        _ => asks(client.now_ms(), Kind::Info, -1),
+    }
+    let (code, found) = answer?;
     let found = match ResponseCode::from_wire(code) {
         Some(ResponseCode::Success) => found,
         Some(ResponseCode::SystemBusy) => return Ok(None),
@@ -279,9 +295,18 @@ pub(crate) async fn commit(
         queue_id: key.queue,
         commit_offset: next,
     };
-    let code = client
+    let asks = |now_ms, kind| {
+        let mut history = shared.history.borrow_mut();
+        history.offset(now_ms, (Op::OffsetCommit, kind), (number, key), next);
+    };
+    asks(client.now_ms(), Kind::Invoke);
+    let answer = client
         .call(RequestCode::UpdateConsumerOffset, &header, b"", |a| a.code)
-        .await?;
+        .await;
+    let is_success = answer == Ok(ResponseCode::Success as i32);
+    let kind = if is_success { Kind::Ok } else { Kind::Info };
+    asks(client.now_ms(), kind);
+    let code = answer?;
     let done = code == ResponseCode::Success as i32;
     if done && shared.brokers[key.broker].life() == client.life {
         let now_ms = client.now_ms();
@@ -315,12 +340,19 @@ async fn send_back(
         unit_mode: None,
         max_reconsume_times: Some(FAILURES_MAX),
     };
+    let delay_ms = shared.shape.delay_levels_ms[level - 1];
+    shared.history.borrow_mut().sends_back(
+        client.now_ms(),
+        (number, key),
+        uid,
+        (failures, delay_ms),
+    );
     {
         let mut model = shared.model.borrow_mut();
         if is_dead {
             model.begin_dead(number, key.broker);
         } else {
-            let due_ms = client.now_ms() + shared.shape.delay_levels_ms[level - 1];
+            let due_ms = client.now_ms() + delay_ms;
             model.begin_back(number, key, uid, due_ms);
         }
     }
@@ -345,7 +377,7 @@ const FAILURES_MAX: i32 = 1;
 pub(crate) async fn pull(
     client: &mut Client,
     shared: &Shared,
-    key: Key,
+    (key, reader): (Key, Reader),
     from: i64,
     count_max: i32,
     hold_ms: i64,
@@ -378,7 +410,7 @@ pub(crate) async fn pull(
             let counts = shared.shape.is_sync || shared.brokers[key.broker].life() == life;
             check_pull(
                 shared,
-                key,
+                (key, reader),
                 from,
                 counts,
                 clock.monotonic_us() / 1_000,
@@ -390,7 +422,7 @@ pub(crate) async fn pull(
 
 fn check_pull(
     shared: &Shared,
-    key: Key,
+    (key, reader): (Key, Reader),
     from: i64,
     counts: bool,
     now_ms: u64,
@@ -439,6 +471,10 @@ fn check_pull(
         assert!(follows, "offsets are dense: {offset} after {}", pulled.next);
         let uid = uid_of(message.body);
         shared.model.borrow_mut().seen(key, offset, uid, now_ms);
+        let what = (uid, message.body, message.reconsume_times);
+        let mut history = shared.history.borrow_mut();
+        history.read(now_ms, reader, (key, offset), what);
+        drop(history);
         let place = (uid, message.phy_offset, message.reconsume_times);
         pulled.messages.push(place);
         pulled.next = offset + 1;

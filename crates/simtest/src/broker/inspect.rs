@@ -5,6 +5,7 @@
 
 use super::client::{Client, NoAnswer};
 use super::consume::{Pulled, pull};
+use super::history::Reader;
 use super::model::{Key, Loss, Topic};
 use super::shared::Shared;
 use remoting::header::RemotingHeader;
@@ -60,7 +61,7 @@ pub(crate) async fn inspect(
     Some(read)
 }
 
-async fn connect(sim: &Sim, shared: &Shared, broker: usize) -> Option<Client> {
+pub(crate) async fn connect(sim: &Sim, shared: &Shared, broker: usize) -> Option<Client> {
     let state = &shared.brokers[broker];
     for _ in 0..ASKED_MAX {
         let life = state.life();
@@ -85,7 +86,7 @@ async fn read_new(
     let mut from = shared.model.borrow().first_unknown(key);
     let first = from;
     while from < max {
-        let Some(pulled) = pull_some(client, shared, key, from).await? else {
+        let Some(pulled) = pull_some(client, shared, key, from, Reader::Inspector).await? else {
             return Ok(None);
         };
         from = pulled.next;
@@ -95,15 +96,16 @@ async fn read_new(
     Ok(Some((max.max(seen_to), (from - first).max(0) as u64)))
 }
 
-async fn pull_some(
+pub(crate) async fn pull_some(
     client: &mut Client,
     shared: &Shared,
     key: Key,
     from: i64,
+    reader: Reader,
 ) -> Result<Option<Pulled>, NoAnswer> {
     let clock = client.clock();
     for _ in 0..ASKED_MAX {
-        let pulled = pull(client, shared, key, from, BATCH, 0).await?;
+        let pulled = pull(client, shared, (key, reader), from, BATCH, 0).await?;
         if pulled.next > from {
             return Ok(Some(pulled));
         }

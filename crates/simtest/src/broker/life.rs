@@ -119,6 +119,11 @@ impl Run {
             }
         }
         self.brokers[number].loss = None;
+        let now_ms = self.now_ms();
+        self.shared
+            .history
+            .borrow_mut()
+            .broker_serves(now_ms, number);
         self.shared.brokers[number].is_open.set(true);
     }
 
@@ -227,6 +232,11 @@ impl Run {
             now_ms.saturating_sub(commit_ms)
         };
         self.shared.model.borrow_mut().crashed(number, sure_ms);
+        let noted_ms = self.world.now().as_millis() as u64;
+        self.shared
+            .history
+            .borrow_mut()
+            .broker_died(noted_ms, number);
         self.brokers[number].noted = self.brokers[number].host.lives();
         state.is_open.set(false);
         self.summary.lives += 1;

@@ -8,6 +8,7 @@
 mod calm;
 mod client;
 mod consume;
+mod history;
 mod inspect;
 mod life;
 mod model;
@@ -20,6 +21,7 @@ mod storm;
 
 use crate::Summary;
 use crate::cuts::{Cuts, Part};
+use history::History;
 use life::Broker;
 use model::Model;
 use plan::Happening;
@@ -96,7 +98,9 @@ impl Run {
             .plan
             .iter()
             .any(|planned| matches!(planned.what, Happening::Clock { .. }));
+        let window_ms = shape.commit_interval_ms + life::COMMIT_SLACK_MS;
         let shared = Rc::new(Shared {
+            history: RefCell::new(History::new(&shape, is_even, window_ms)),
             model: RefCell::new(Model::new(shape.trouble.is_honest(), is_even)),
             brokers: states.collect(),
             stop: Cell::new(false),
@@ -199,6 +203,7 @@ impl Run {
             self.inspect_with(move |sim| calm::drain(sim, shared, broker, rng));
         }
         self.check_everything();
+        self.judge_history();
     }
 
     fn check_everything(&mut self) {

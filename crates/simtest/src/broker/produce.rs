@@ -95,7 +95,17 @@ pub(crate) async fn send(
     } else {
         body.clone_from(&bodies[0]);
     }
-    let answer = ask(client, shared, key, level, is_batch.then_some(true), &body).await?;
+    let now_ms = client.now_ms();
+    {
+        let mut history = shared.history.borrow_mut();
+        history.sends(now_ms, (key, producer), &uids, &bodies);
+    }
+    let answer = ask(client, shared, key, level, is_batch.then_some(true), &body).await;
+    let told = answer.as_ref().ok();
+    let told = told.map(|answer| (answer.code, answer.place.map(|(_, offset)| offset)));
+    let now_ms = client.now_ms();
+    shared.history.borrow_mut().sent(now_ms, key, &uids, told);
+    let answer = answer?;
     Ok(judge(client, shared, key, &uids, &answer))
 }
 

@@ -157,6 +157,8 @@ impl Shape {
         settings.delay_levels_ms.clone_from(&self.delay_levels_ms);
         let address = |host: &Host| SocketAddr::new(host.ip(), NAME_SERVER_PORT);
         settings.name_servers = name_servers.iter().map(address).collect();
+        // The shorter of them are passed by a slow disk.
+        settings.sync_flush_timeout_ms = rng.skewed(20, 5_000);
         let mut store = Settings::small(dir, base::ShardId::CONTROL, self.shards);
         store.flush = if self.is_sync {
             FlushMode::Sync
@@ -166,6 +168,11 @@ impl Shape {
         store.block_bytes = *rng.pick(&[4 << 10, 16 << 10]);
         store.checkpoint_bytes = rng.skewed(16 << 10, 512 << 10);
         store.writes_max = rng.between(1, 4) as usize;
+        if rng.coin() {
+            store.scrub_bytes_per_second = rng.skewed(16 << 10, 16 << 20);
+            store.scrub_first_rest_ms = rng.skewed(1, 1_000);
+            store.scrub_rest_ms = rng.skewed(1_000, 10_000);
+        }
         settings.store = store;
         settings
     }

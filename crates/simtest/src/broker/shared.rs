@@ -4,6 +4,7 @@
 //! answered. Invariant: an excuse has a cause that the plan names.
 
 use super::client::{Client, NoAnswer};
+use super::history::History;
 use super::model::{Key, Model, Topic};
 use super::shape::Shape;
 use rt::sync::Gate;
@@ -17,6 +18,7 @@ use std::rc::Rc;
 pub(crate) struct Shared {
     pub(crate) shape: Shape,
     pub(crate) model: RefCell<Model>,
+    pub(crate) history: RefCell<History>,
     pub(crate) brokers: Vec<BrokerState>,
     /// Set when the clients shall end.
     pub(crate) stop: Cell<bool>,

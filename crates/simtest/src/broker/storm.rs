@@ -176,6 +176,8 @@ impl Run {
         if self.is_over {
             return;
         }
+        let (now_ms, trouble) = (self.now_ms(), self.shared.shape.trouble);
+        self.shared.history.borrow_mut().healed(now_ms, trouble);
         for number in 0..self.brokers.len() {
             self.clear_disk(number);
             self.note_failures(number);

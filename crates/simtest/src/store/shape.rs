@@ -275,6 +275,11 @@ fn draw_settings(rng: &mut Rng) -> Settings {
         settings.async_flush_bytes = rng.skewed(4 << 10, 128 << 10);
         settings.async_gather_us = *rng.pick(&[0, 100, 1_000]);
         settings.index_file_pages = rng.between(1, 16) as u32;
+        if rng.coin() {
+            settings.scrub_bytes_per_second = rng.skewed(16 << 10, 16 << 20);
+            settings.scrub_first_rest_ms = rng.skewed(1, 1_000);
+            settings.scrub_rest_ms = rng.skewed(1, 1_000);
+        }
         let holds = settings.unflushed_bytes_max >= settings.record_len_max
             && settings.zero_ahead_bytes >= 2 * settings.record_len_max as u64 + 2 * step;
         if holds && settings.check().is_ok() {

@@ -12,6 +12,7 @@ use super::run::RunWriter;
 use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
+use base::activity::{Activity, Busy};
 use rt::Rt;
 use std::io;
 use std::ops::Range;
@@ -48,6 +49,7 @@ pub(crate) async fn keep_task<R: Rt>(inner: Rc<Inner<R>>) {
 impl<R: Rt> Inner<R> {
     /// Writes the full batch as a run.
     async fn keep_full_batch(&self) -> io::Result<()> {
+        let _busy = Busy::begin(Activity::Keys);
         let (head, parts) = {
             let mut full = self.keys.full.borrow_mut();
             let batch = full.as_mut().expect("only this task takes it away");
@@ -57,6 +59,7 @@ impl<R: Rt> Inner<R> {
         let written = self.write_full_batch(&mut writer, parts).await;
         let run = self.finish_run(writer, written.map(|()| head)).await?;
         self.keys.add_run(run);
+        base::reached!(KeyRunWritten);
         self.keys.full.take();
         self.keys.moved.notify();
         self.keys.tend_wanted.notify();

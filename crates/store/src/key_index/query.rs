@@ -91,6 +91,7 @@ impl<R: Rt> Inner<R> {
             deadline_us: self.rt.monotonic_us() + QUERY_MS * 1_000,
         };
         add(&self.counters.key_queries, 1);
+        base::reached!(KeysAsked);
         search.answer.is_complete &= self.catch_up(search.deadline_us).await;
         // From here to the copy of the list of runs nothing is awaited: a message is in one source.
         let hash = self.key_hash(query);

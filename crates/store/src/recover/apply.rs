@@ -124,6 +124,8 @@ fn message<D: Disk>(state: &mut State<D>, settings: &Settings, head: &MessageHea
         push(state, settings, reference, Unit::LOST);
         state.report.lost_messages += 1;
     }
+    let next = state.queues.get(reference).expect("just found").next;
+    base::always!(RecoveredOffsetsDense, next == head.queue_offset.0);
     push(state, settings, reference, unit);
 }
 

@@ -180,10 +180,35 @@ pub(crate) async fn recover<D: Disk>(
         .iter_mut()
         .for_each(|queue| queue.visible = queue.next);
     state.report.end = LogPosition(state.end);
+    note_cases(&state.report);
     if state.report.records_end == LogPosition(0) {
         state.report.records_end = state.report.end;
     }
     Ok(state)
+}
+
+/// Counts what a test must have come to.
+fn note_cases(report: &RecoveryReport) {
+    match report.start {
+        ScanStart::OlderCheckpoint => base::reached!(OlderCheckpoint),
+        ScanStart::WholeLog { .. } => base::reached!(WholeLog),
+        ScanStart::Empty | ScanStart::Checkpoint => {}
+    }
+    if report.erased_bytes > 0 {
+        base::reached!(TailErased);
+    }
+    if report.ring_bytes > 0 {
+        base::reached!(RingReplayed);
+    }
+    if report.is_ring_damaged {
+        base::reached!(RingDamaged);
+    }
+    if !report.quarantined.is_empty() {
+        base::reached!(DamageSkipped);
+    }
+    if report.repaired > 0 {
+        base::reached!(BitRepaired);
+    }
 }
 
 fn empty_report(start: ScanStart) -> RecoveryReport {

@@ -58,6 +58,9 @@ pub(super) async fn replay<D: Disk>(
         if next.marks_end {
             write_end_of_segment(disk, settings, state, from).await?;
         }
+        let (segment_bytes, align) = (settings.segment_bytes, settings.block_align as u64);
+        let is_first = block.head.position % segment_bytes == align;
+        base::always!(RingContinues, block.head.position == state.end || is_first);
         state.end = block.head.position;
         write(disk, settings, state, &block, len, from).await?;
         apply::block(state, settings, block.head.position, block.payload);

@@ -21,6 +21,7 @@ use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
 use base::LogPosition;
+use base::activity::{Activity, Busy};
 use policy::{Verdict, used};
 use rt::sync::Event;
 use rt::{Disk, Rt, Space};
@@ -314,6 +315,7 @@ impl<R: Rt> Inner<R> {
 
     /// Takes the first segment, which ends at `end`, out of the log. Tells whether it is gone.
     async fn remove_first(&self, end: u64, in_need: bool) -> io::Result<bool> {
+        let _busy = Busy::begin(Activity::Retention);
         if !self.checkpoints_behind(end).await {
             return Ok(false);
         }
@@ -323,6 +325,9 @@ impl<R: Rt> Inner<R> {
         }
         let start = self.log.borrow().segments.start();
         self.rename_to_spare(start).await?;
+        let behind = self.retention.slots.get().into_iter().all(|at| at >= end);
+        base::always!(TrimWithinCheckpoints, behind);
+        base::reached!(SegmentGone);
         self.trim(end, trims);
         add(&self.counters.segments_removed, 1);
         tracing::info!(shard = %self.settings.shard, start, end, "an old segment is gone");

@@ -137,9 +137,13 @@ impl<R: Rt> Inner<R> {
         let mut queues = self.queues.borrow_mut();
         for trim in trims {
             if let Some(queue) = queues.get_mut(trim.queue) {
+                let before = queue.min;
                 let pages = queue.trim(trim.min);
                 queue.kept_from = trim.kept_from;
-                assert!(queue.min <= queue.visible, "what goes was visible");
+                base::always!(
+                    FirstOffsetGrows,
+                    before <= queue.min && queue.min <= queue.visible
+                );
                 add(&self.counters.pages_trimmed, pages.len() as u64);
                 self.pages.borrow_mut().give_back(&pages);
             }
