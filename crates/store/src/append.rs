@@ -52,7 +52,8 @@ impl<R: Rt> Inner<R> {
         tags_code: i64,
         encode: impl FnOnce(&mut [u8], MessagePlace),
     ) -> Result<AppendReceipt, AppendError> {
-        let now_ms = self.moment_ms.get().unwrap_or_else(|| self.rt.now_ms());
+        let moment = self.moment.get();
+        let now_ms = moment.map_or_else(|| self.rt.now_ms(), |(ms, _)| ms);
         let mut queues = self.queues.borrow_mut();
         let queue = queues.get_mut(reference).ok_or(AppendError::QueueGone)?;
         let mut log = self.log.borrow_mut();

@@ -85,8 +85,9 @@ pub(crate) struct Inner<R: Rt> {
     /// The writing task waits for an append, and whether only for a full block.
     pub(crate) writer_waits: Cell<bool>,
     pub(crate) writer_gathers: Cell<bool>,
-    /// The time of every append while a [`Moment`] lasts, in milliseconds since the epoch.
-    pub(crate) moment_ms: Cell<Option<i64>>,
+    /// The time of every append while a [`Moment`] lasts: milliseconds since the epoch, and
+    /// microseconds of the steady clock.
+    pub(crate) moment: Cell<Option<(i64, u64)>>,
     /// What the running or last sync covers.
     pub(crate) sync_target: Cell<u64>,
     /// Somebody needs everything before this durable, whatever the mode.
@@ -107,7 +108,7 @@ pub struct Moment<'a, R: Rt>(&'a Inner<R>);
 
 impl<R: Rt> Drop for Moment<'_, R> {
     fn drop(&mut self) {
-        self.0.moment_ms.set(None);
+        self.0.moment.set(None);
         // Nobody holds the log but an append that panics.
         if let Ok(mut log) = self.0.log.try_borrow_mut() {
             log.gathers = false;
@@ -118,9 +119,7 @@ impl<R: Rt> Drop for Moment<'_, R> {
 
 impl<R: Rt> std::fmt::Debug for Moment<'_, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Moment")
-            .field(&self.0.moment_ms.get())
-            .finish()
+        f.debug_tuple("Moment").field(&self.0.moment.get()).finish()
     }
 }
 
@@ -234,9 +233,16 @@ impl<R: Rt> ShardStore<R> {
     /// the tail ring together when it is dropped. That must be before the next await, and before
     /// an acknowledgement of one of them, or a message that one of them added, leaves the process.
     pub fn one_moment(&self) -> Moment<'_, R> {
-        self.0.moment_ms.set(Some(self.0.rt.now_ms()));
+        let rt = &self.0.rt;
+        self.0.moment.set(Some((rt.now_ms(), rt.monotonic_us())));
         self.0.log.borrow_mut().gathers = true;
         Moment(&self.0)
+    }
+
+    /// The steady clock in microseconds, as it was when the present moment began if there is one.
+    pub fn moment_us(&self) -> u64 {
+        let moment = self.0.moment.get();
+        moment.map_or_else(|| self.0.rt.monotonic_us(), |(_, us)| us)
     }
 
     /// Whether messages of these encoded lengths would all be appended now, one after the other;
@@ -621,7 +627,7 @@ impl<R: Rt> Inner<R> {
             closed: Event::new(),
             writer_waits: Cell::new(false),
             writer_gathers: Cell::new(false),
-            moment_ms: Cell::new(None),
+            moment: Cell::new(None),
             sync_target: Cell::new(state.end),
             sync_wanted: Cell::new(0),
             next_generation: Cell::new(state.next_generation),

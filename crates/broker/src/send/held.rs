@@ -86,7 +86,7 @@ impl<R: Rt> HeldSends<R> {
     }
 
     pub(super) fn push(&self, services: &Services<R>, mut held: Held<R>) {
-        held.since_us = services.shard.rt.monotonic_us();
+        held.since_us = services.shard.store.moment_us();
         self.0.borrow_mut().push_back(held);
     }
 
