@@ -320,7 +320,6 @@ impl Life {
         let (from, limits, wanted) = self.draw_read(key);
         let mut accept = |code: i64| wanted.is_none_or(|wanted| code == wanted);
         let mut out = Vec::new();
-        let deleted_before = self.model.borrow().len(key);
         let tail = self
             .store
             .read_tail(queue, QueueOffset(from), limits, &mut accept, &mut out);
@@ -337,8 +336,8 @@ impl Life {
                 }
             }
         };
-        if self.model.borrow().len(key) < deleted_before {
-            return; // the queue was deleted meanwhile
+        if self.store.queue(&key.0, QueueId(key.1)) != Some(queue) {
+            return; // the queue was deleted meanwhile; another of its name may be longer by now
         }
         if from < result.min.0 {
             // Nothing but what it has: the first offset, or messages that went while it read.
