@@ -4,7 +4,7 @@
 //! and lives in its own module; this struct only holds them together. Invariant: nothing here
 //! outlives the shard, and shard 0 alone has a control and a registrar that work.
 
-use crate::client::Clients;
+use crate::client::{Asks, Clients};
 use crate::conn::{ConnTable, LogBudget};
 use crate::delay::Delay;
 use crate::locks::QueueLocks;
@@ -33,6 +33,8 @@ pub(crate) struct Services<R: Rt> {
     pub(crate) send: SendService<R>,
     pub(crate) pull: PullService<R>,
     pub(crate) clients: Clients,
+    /// Questions to the clients of this shard.
+    pub(crate) asks: Asks,
     pub(crate) locks: QueueLocks,
     pub(crate) delay: Delay,
     pub(crate) stats: Stats,
@@ -57,6 +59,7 @@ impl<R: Rt> Services<R> {
             send: SendService::new(&settings),
             pull: PullService::new(&settings.net),
             clients: Clients::new(settings.net.members_max),
+            asks: Asks::default(),
             locks: QueueLocks::default(),
             delay: Delay::default(),
             stats: Stats::default(),

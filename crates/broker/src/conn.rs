@@ -188,6 +188,7 @@ fn serve<R: Rt>(services: &Rc<Services<R>>, stream: <R::Net as Net>::Stream) {
     rt.spawn(Class::Request, async move {
         read_frames(&reader, &reading, read).await;
         reading.port.close();
+        reader.asks.connection_closed(reading.caller.conn);
         crate::client::connection_closed(&reader, &reading).await;
         crate::pull::connection_closed(&reader, reading.caller.conn, reading.has_forwarded.get());
         reader.conns.remove(reading.caller.conn);

@@ -13,7 +13,8 @@ use base::ShardId;
 use remoting::command::{Command, DecodeError, decode, decode_into};
 use remoting::header::admin::ViewBrokerStatsDataRequestHeader;
 use remoting::header::client::{
-    ConsumerSendMsgBackRequestHeader, GetConsumerListByGroupRequestHeader,
+    ConsumeMessageDirectlyResultRequestHeader, ConsumerSendMsgBackRequestHeader,
+    GetConsumerListByGroupRequestHeader, GetConsumerRunningInfoRequestHeader,
     UnregisterClientRequestHeader,
 };
 use remoting::header::group::{
@@ -213,6 +214,7 @@ pub(crate) fn accept<R: Rt>(
     let mut command = Command::default();
     decode_into(frame, &mut command)?;
     if command.is_response() {
+        services.asks.answered(conn.caller.conn, &command);
         return Ok(());
     }
     let to = command.reply_to();

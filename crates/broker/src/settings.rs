@@ -50,6 +50,8 @@ pub struct BrokerSettings {
     pub region: String,
     /// `traceOn`.
     pub is_trace_on: bool,
+    /// `storeReplyMessageEnable`.
+    pub stores_replies: bool,
     /// `traceTopicEnable`.
     pub has_trace_topic: bool,
     /// `msgTraceTopicName`.
@@ -170,6 +172,7 @@ impl BrokerSettings {
             permission: 6,
             region: "DefaultRegion".to_owned(),
             is_trace_on: true,
+            stores_replies: true,
             has_trace_topic: false,
             trace_topic: "RMQ_SYS_TRACE_TOPIC".to_owned(),
             creates_topics: true,

@@ -41,6 +41,7 @@ pub(crate) fn broker(
     settings.permission = keys.broker_permission.cast_signed();
     settings.region.clone_from(&keys.region_id);
     settings.is_trace_on = keys.trace_on;
+    settings.stores_replies = keys.store_reply_message_enable;
     settings.has_trace_topic = keys.trace_topic_enable;
     settings.trace_topic.clone_from(&keys.msg_trace_topic_name);
     settings.creates_topics = keys.auto_create_topic_enable;

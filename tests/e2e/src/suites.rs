@@ -26,7 +26,7 @@ pub(crate) const NAMES: &[&str] = &[
     crate::cluster::JAVA_SUITE,
 ];
 
-const JAVA_CHECKS: usize = 34;
+const JAVA_CHECKS: usize = 37;
 const MQADMIN_CHECKS: usize = 25;
 const GO_CHECKS: usize = 7;
 const PYTHON_CHECKS: usize = 6;

@@ -85,6 +85,25 @@ impl Clients {
         self.consumers.borrow().keys().cloned().collect()
     }
 
+    /// The connection of a member of a group that this shard owns, the newest of that client id.
+    pub(crate) fn consumer_conn(&self, group: &str, client_id: &str) -> Option<ConnId> {
+        let consumers = self.consumers.borrow();
+        let members = &consumers.get(group)?.members;
+        let named = members.iter().filter(|m| m.client_id == client_id);
+        named.max_by_key(|m| m.last_heartbeat_us).map(|m| m.conn)
+    }
+
+    /// The connection of a client that is a member of a producer group of this shard, and when it was
+    /// last heard of; the newest.
+    pub(crate) fn producer_conn(&self, client_id: &str) -> Option<(u64, ConnId)> {
+        let producers = self.producers.borrow();
+        let named = producers.values().flatten();
+        let named = named.filter(|m| m.client_id == client_id);
+        named
+            .map(|m| (m.last_heartbeat_us, m.conn))
+            .max_by_key(|(seen_us, _)| *seen_us)
+    }
+
     /// The members of a producer group that this shard owns.
     pub(crate) fn producers(&self, group: &str) -> Vec<Member> {
         let producers = self.producers.borrow();

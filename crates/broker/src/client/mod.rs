@@ -5,10 +5,14 @@
 //! subscriptions and every member has been told of the change. Java: `ClientManageProcessor`,
 //! `ConsumerManageProcessor`.
 
+mod ask;
 mod group;
 mod publish;
+mod relay;
 
+pub(crate) use ask::{AskError, Asks, ask};
 pub(crate) use group::{Clients, ConsumerGroup, Member};
+pub(crate) use relay::{consume_directly, running_info};
 
 use crate::assemble::Services;
 use crate::conn::Conn;

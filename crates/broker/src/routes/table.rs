@@ -41,9 +41,13 @@ routes! {
         QueryTopicConsumeByWho  Local     Any    Task   QueryTopicConsumeByWhoRequestHeader<'_>       => crate::consume_stats::groups_of_topic;
         GetSystemTopicListFromBroker Local Any   Task   NoFields                                      => crate::topic_admin::system_list;
         CleanExpiredConsumequeue Local    Admin  Task   NoFields                                      => crate::clean_up::queues;
+        GetConsumerRunningInfo  Group     Any    Task   GetConsumerRunningInfoRequestHeader<'_>       => crate::client::running_info;
+        ConsumeMessageDirectly  Group     Admin  Task   ConsumeMessageDirectlyResultRequestHeader<'_> => crate::client::consume_directly;
         CloneGroupOffset        Local     Admin  Task   CloneGroupOffsetRequestHeader<'_>             => crate::offset_admin::clone_offsets;
         ViewBrokerStatsData     Local     Any    Task   ViewBrokerStatsDataRequestHeader<'_>          => crate::stats_data::view;
         CleanUnusedTopic        Local     Admin  Task   NoFields                                      => crate::clean_up::topics;
+        SendReplyMessage        Local     Pub    Task   SendMessageRequestHeader<'_>                  => crate::send::send_reply;
+        SendReplyMessageV2      Local     Pub    Task   SendMessageRequestHeaderV2<'_>                => crate::send::send_reply_v2;
         GetAllProducerInfo      Local     Any    Task   NoFields                                      => crate::connections::all_producers;
         QueryTopicsByConsumer   Local     Any    Task   QueryTopicsByConsumerRequestHeader<'_>        => crate::consume_stats::topics_of_group;
         QuerySubscriptionByConsumer Local Any    Task   QuerySubscriptionByConsumerRequestHeader<'_>  => crate::connections::subscription;
@@ -97,9 +101,7 @@ routes! {
         RegisterMessageFilterClass: "obsolete in every supported version";
         QueryConsumeTimeSpan: "not supported yet";
         GetSystemTopicListFromNs: "a name server serves it";
-        GetConsumerRunningInfo: "not supported yet";
         QueryCorrectionOffset: "not supported yet";
-        ConsumeMessageDirectly: "not supported yet";
         GetUnitTopicList: "a name server serves it";
         GetHasUnitSubTopicList: "a name server serves it";
         GetHasUnitSubUnunitTopicList: "a name server serves it";
@@ -109,8 +111,6 @@ routes! {
         QueryConsumeQueue: "not supported yet";
         QueryDataVersion: "a name server serves it";
         ResumeCheckHalfMessage: "transaction messages are not supported yet";
-        SendReplyMessage: "request and reply is not supported yet";
-        SendReplyMessageV2: "request and reply is not supported yet";
         PushReplyMessageToClient: "it is sent to clients or brokers, not by them";
         AddWritePermOfBroker: "a name server serves it";
         UpdateAndGetGroupForbidden: "not supported yet";

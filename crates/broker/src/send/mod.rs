@@ -9,12 +9,14 @@ mod error;
 mod held;
 mod properties;
 mod put;
+mod request_reply;
 mod validate;
 
 pub(crate) use error::SendError;
 pub(crate) use held::{keep_answering_overdue, release_held};
 pub(crate) use properties::{find_property, set_property};
 pub(crate) use put::{OwnedMessage, VERSION_3_4_9, append as append_owned, put, put_dead_letter};
+pub(crate) use request_reply::{send_reply, send_reply_v2};
 
 use crate::assemble::Services;
 use crate::handler::InlineRequest;

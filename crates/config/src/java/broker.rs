@@ -606,7 +606,6 @@ pub(super) const IGNORED: &[Group] = &[
             "realTimeNotifyConsumerChange",
             "rejectPullConsumerEnable",
             "startAcceptSendRequestTimeStamp",
-            "storeReplyMessageEnable",
             "subscriptionExpiredTimeout",
             "useStaticSubscription",
             "validateSystemTopicWhenUpdateTopic",

@@ -50,6 +50,8 @@ config! {
         "msgTraceTopicName" [Restart important] msg_trace_topic_name: String = "RMQ_SYS_TRACE_TOPIC".to_owned();
         /// Whether answers tell clients that tracing is on.
         "traceOn" [Restart] trace_on: bool = true;
+        /// Whether replies to requests are stored, besides being handed to the client that asked.
+        "storeReplyMessageEnable" [Restart] store_reply_message_enable: bool = true;
         /// The region that answers tell clients for their traces.
         "regionId" [Restart] region_id: String = "DefaultRegion".to_owned();
         /// Whether a pull that finds nothing waits at the broker as long as the client allows.

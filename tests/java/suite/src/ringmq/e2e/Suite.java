@@ -38,6 +38,7 @@ public final class Suite {
         PullChecks.register(checks);
         FilterChecks.register(checks);
         KeyChecks.register(checks);
+        RequestChecks.register(checks);
         System.exit(checks.runAll(only, expected, atOnce));
     }
 }
