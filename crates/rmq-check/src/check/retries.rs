@@ -2,7 +2,10 @@
 //!
 //! Followed by group and uid, from the deliveries, the listeners' verdicts and the dump of
 //! `%DLQ%group`. A broker that died may lead a client to give a message back twice: then more than
-//! one dead letter is counted, not condemned. Java: `DefaultMQPushConsumerImpl.sendMessageBack`.
+//! one dead letter is counted, not condemned. A client that cannot give a message back counts on by
+//! itself; the broker knows the count of its copy alone, so that only the failure of a copy that is
+//! stored with the last count calls for a dead letter. Java: `DefaultMQPushConsumerImpl.sendMessageBack`,
+//! `ConsumeMessageConcurrentlyService.processConsumeResult`.
 
 use super::report::{Findings, Focus, Property, uid_text};
 use crate::file::Strings;
@@ -21,13 +24,17 @@ const EARLY_NS_MAX: u64 = 2_000_000;
 struct Story {
     /// Bit n: it was delivered with n reconsume times.
     times: u64,
+    /// Bit n: a copy of the retry topic is stored with n reconsume times.
+    stored: u64,
     /// When it was first given back the last of its times, and the delay asked for.
     later_ns: u64,
     later_times: i64,
     delay_ns: u64,
-    /// How often it was given back for the last time, and when first.
+    /// How often it was given back for the last time, and when first; counts of the client included.
     last_laters: u32,
     last_later_ns: u64,
+    /// One of them was of a copy that is stored with that count.
+    must_die: bool,
     dead: u32,
     is_doubtful: bool,
 }
@@ -42,6 +49,13 @@ pub(crate) struct Retries {
     places: HashSet<(u16, usize, i64)>,
     /// Groups whose dead letters are in the dump.
     dumped: Vec<u16>,
+}
+
+impl Story {
+    /// Whether the broker stored a copy with so many reconsume times. A message begins with 0.
+    const fn is_stored(&self, times: i64) -> bool {
+        times == 0 || (times > 0 && times < 64 && self.stored >> times & 1 == 1)
+    }
 }
 
 impl Retries {
@@ -97,6 +111,7 @@ impl Retries {
             return;
         }
         let story = self.stories.entry(key).or_default();
+        story.stored |= u64::from(is_stored) << times;
         if story.times >> times & 1 == 0 {
             if story.times >> (times - 1) & 1 == 0 {
                 say(format!(
@@ -135,10 +150,12 @@ impl Retries {
             story.later_times = record.offset;
         }
         if record.offset >= max {
-            if story.last_laters == 0 {
+            let is_stored = story.is_stored(record.offset);
+            if story.last_laters == 0 || (is_stored && !story.must_die) {
                 story.last_later_ns = record.t_ns;
             }
             story.last_laters += 1;
+            story.must_die |= is_stored;
         }
     }
 
@@ -159,7 +176,7 @@ impl Retries {
                 .any(|death| (story.last_later_ns..story.last_later_ns + DOUBT_NS).contains(death));
             let name = uid_text(uid);
             let group = strings.text(group);
-            let sentence = if story.last_laters > 0 && story.dead == 0 {
+            let sentence = if story.must_die && story.dead == 0 {
                 format!("{name} failed for the last time in {group} and is no dead letter")
             } else if story.dead > 0 && story.last_laters == 0 {
                 format!("{name} is a dead letter of {group} without its last failure")
@@ -196,6 +213,70 @@ mod tests {
         retries.deliver(&again, Some(0), &strings, &mut found);
         let report = found.close(&Memory::default()).unwrap();
         report.counts.values().sum()
+    }
+
+    const GROUP: u16 = 1;
+    const UID: u64 = 1 << 48 | 1;
+
+    /// A message that fails each time it is delivered, with at most 2 reconsume times. `steps` are
+    /// the index of the retry topic's queue or none, the offset there, and the reconsume times.
+    fn complaints(steps: &[(Option<usize>, i64, i64)], dead_count: usize) -> u64 {
+        let (mut retries, mut found) = (Retries::default(), Findings::default());
+        let mut strings = Strings::default();
+        strings.intern("").unwrap();
+        assert_eq!(strings.intern("CID_java").unwrap(), GROUP);
+        retries.set_max(GROUP, 2);
+        for (step, (queue, offset, times)) in (1..).zip(steps) {
+            let t_ns = step * 5_000_000_000;
+            let mut got = Record::new(t_ns, Op::Deliver, Kind::Ok);
+            (got.uid, got.group, got.offset, got.aux) = (UID, GROUP, *offset, *times);
+            retries.deliver(&got, *queue, &strings, &mut found);
+            let mut later = Record::new(t_ns + 1, Op::ConsumeEnd, Kind::Ok);
+            (later.uid, later.group, later.code) = (UID, GROUP, 1);
+            (later.offset, later.aux) = (*times, 1_000);
+            retries.consumed(&later);
+        }
+        retries.dead_letters_are_dumped(GROUP);
+        for _ in 0..dead_count {
+            let mut letter = Record::new(0, Op::LogDump, Kind::Ok);
+            letter.uid = UID;
+            retries.dead_letter(GROUP, &letter);
+        }
+        retries.close(&strings, &mut found);
+        let report = found.close(&Memory::default()).unwrap();
+        report.counts.values().sum()
+    }
+
+    /// The client cannot give the message back and delivers it from its first place up to 11 times.
+    fn counted_by_the_client() -> Vec<(Option<usize>, i64, i64)> {
+        (0..=11).map(|times| (None, 70, times)).collect()
+    }
+
+    #[test]
+    fn what_the_client_counts_by_itself_calls_for_no_dead_letter_and_allows_one() {
+        let mut steps = counted_by_the_client();
+        assert_eq!((complaints(&steps, 0), complaints(&steps, 1)), (0, 0));
+        // Given back at last: the broker goes on from the count of its copy.
+        steps.push((Some(9), 5, 1));
+        assert_eq!(complaints(&steps, 0), 0);
+        // From a copy of the retry topic the client counts on as well.
+        steps.extend([(Some(9), 5, 2), (Some(9), 5, 3)]);
+        assert_eq!((complaints(&steps, 0), complaints(&steps, 1)), (0, 0));
+    }
+
+    #[test]
+    fn a_copy_that_is_stored_with_the_last_count_must_become_a_dead_letter() {
+        let copies = [(Some(9), 5, 1), (Some(9), 6, 2)];
+        let mut steps = counted_by_the_client();
+        steps.extend(copies);
+        assert_eq!((complaints(&steps, 0), complaints(&steps, 1)), (1, 0));
+        let mut steps = vec![(None, 70, 0)];
+        steps.extend(copies);
+        assert_eq!((complaints(&steps, 0), complaints(&steps, 1)), (1, 0));
+        assert_eq!(complaints(&steps, 2), 1);
+        // The send-back of that copy failed for a while.
+        steps.extend([(Some(9), 6, 3), (Some(9), 6, 4)]);
+        assert_eq!((complaints(&steps, 0), complaints(&steps, 1)), (1, 0));
     }
 
     #[test]
