@@ -27,7 +27,7 @@ pub(crate) const NAMES: &[&str] = &[
 ];
 
 const JAVA_CHECKS: usize = 37;
-const MQADMIN_CHECKS: usize = 25;
+const MQADMIN_CHECKS: usize = 28;
 const GO_CHECKS: usize = 7;
 const PYTHON_CHECKS: usize = 6;
 const NODE_CHECKS: usize = 4;

@@ -88,6 +88,11 @@ public final class AdminSuite {
         check("producerConnection_shows_the_producer", this::producerConnection);
         check("updateSubGroup_creates_a_group", this::updateSubGroup);
         check("getBrokerConfig_prints_the_configuration", this::brokerConfig);
+        check("cleanExpiredCQ_succeeds_and_takes_no_message_away", () -> cleansNothingYoung("cleanExpiredCQ"));
+        check("deleteExpiredCommitLog_succeeds_and_takes_no_young_message_away",
+            () -> cleansNothingYoung("deleteExpiredCommitLog"));
+        check("cleanUnusedTopic_succeeds_and_takes_no_topic_in_use_away",
+            () -> cleansNothingYoung("cleanUnusedTopic"));
         check("queryMsgByKey_prints_the_message", this::queryByKey);
         check("queryMsgByUniqueKey_prints_the_message", this::queryByUniqueKey);
         check("queryMsgById_prints_the_message_of_a_place", this::queryById);
@@ -118,6 +123,15 @@ public final class AdminSuite {
         }
         MqAdmin.that(received.get() == MESSAGES, "consumed " + received + " of " + MESSAGES);
         return consumer;
+    }
+
+    private void cleansNothingYoung(String command) throws Exception {
+        List<String> before = admin.run("topicStatus -t " + topic);
+        MqAdmin.contains(admin.run(command + " -b " + broker), "success");
+        MqAdmin.contains(admin.run(command + " -c " + CLUSTER), "success");
+        Thread.sleep(1_500);
+        List<String> after = admin.run("topicStatus -t " + topic);
+        MqAdmin.equal(before, after, "topicStatus after " + command);
     }
 
     private void queryByKey() throws Exception {
