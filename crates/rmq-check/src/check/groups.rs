@@ -49,8 +49,8 @@ pub(crate) struct Groups {
     index: HashMap<u64, usize>,
     /// The lower bound when a process asked, by process.
     asked: HashMap<u16, i64>,
-    /// When a process began to commit, by process.
-    committing: HashMap<u16, u64>,
+    /// When a process began to commit, and what, by process.
+    committing: HashMap<u16, (u64, i64)>,
     window_ns: u64,
     last_crash_ns: u64,
 }
@@ -189,12 +189,23 @@ impl Groups {
     pub(crate) fn commit(&mut self, record: &Record, queue: usize, found: &mut Findings) {
         let window_ns = self.window_ns;
         let began = match record.kind {
-            Kind::Invoke => self.committing.insert(record.proc, record.t_ns),
+            Kind::Invoke => {
+                let begun = (record.t_ns, record.offset);
+                self.committing.insert(record.proc, begun);
+                None
+            }
             _ => self.committing.remove(&record.proc),
         };
         // An answer that was read after the crash is of the broker that died.
-        let is_lost = began.is_some_and(|began| began <= self.last_crash_ns);
+        let is_lost = began.is_some_and(|(began, _)| began <= self.last_crash_ns);
         let reader = self.at(record, queue);
+        // Two members may commit at once, as when a queue changes hands: the one that is answered
+        // first need not be the one that the broker took last.
+        if let Some((_, offset)) = began
+            && offset < reader.low()
+        {
+            reader.lower(offset);
+        }
         match record.kind {
             Kind::Invoke => {
                 if record.offset < reader.low() {
@@ -340,5 +351,57 @@ fn focus(record: &Record) -> Focus {
         topic: record.topic,
         queue: record.queue,
         t_ns: record.t_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Op;
+
+    /// P8 violations after these commits and one question.
+    fn check(events: &[(u16, Op, Kind, i64)]) -> u64 {
+        let (mut groups, mut found) = (Groups::default(), Findings::default());
+        let strings = Strings::default();
+        let mut queues = Queues::default();
+        for (at, (proc, op, kind, offset)) in events.iter().enumerate() {
+            let mut record = Record::new(at as u64 + 1, *op, *kind);
+            (record.proc, record.offset, record.queue) = (*proc, *offset, 0);
+            let queue = queues.of(&record);
+            match op {
+                Op::OffsetCommit => groups.commit(&record, queue, &mut found),
+                _ => groups.query(&record, queue, &strings, &mut found),
+            }
+        }
+        found.count(Property::P8)
+    }
+
+    #[test]
+    fn of_commits_that_overlap_either_may_be_the_one_that_counts() {
+        use Kind::{Info, Invoke, Ok};
+        use Op::{OffsetCommit as Commit, OffsetQuery as Query};
+        let both = |late: Kind, told: i64| {
+            check(&[
+                (1, Commit, Invoke, 100),
+                (2, Commit, Invoke, 120),
+                (2, Commit, Ok, 120),
+                (1, Commit, late, 100),
+                (3, Query, Invoke, -1),
+                (3, Query, Ok, told),
+            ])
+        };
+        for late in [Ok, Info] {
+            assert_eq!((both(late, 100), both(late, 120)), (0, 0));
+            assert_eq!((both(late, 99), both(late, 121)), (1, 1));
+        }
+        let after = [
+            (1, Commit, Invoke, 100),
+            (1, Commit, Ok, 100),
+            (2, Commit, Invoke, 120),
+            (2, Commit, Ok, 120),
+            (3, Query, Invoke, -1),
+            (3, Query, Ok, 100),
+        ];
+        assert_eq!(check(&after), 1);
     }
 }

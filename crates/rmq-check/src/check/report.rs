@@ -143,6 +143,12 @@ impl Findings {
         }
     }
 
+    /// How many violations of a property there are so far.
+    #[cfg(test)]
+    pub(crate) fn count(&self, property: Property) -> u64 {
+        self.counts.get(&property).copied().unwrap_or(0)
+    }
+
     /// Reads the history once more for the events of each violation.
     pub(crate) fn close(mut self, source: &dyn Source) -> Result<Report, HistoryError> {
         if !self.violations.is_empty() {

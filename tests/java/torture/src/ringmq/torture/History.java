@@ -25,6 +25,8 @@ final class History implements Closeable {
     static final int SEND_BATCH = 2;
     static final int DELIVER = 3;
     static final int CONSUME_END = 5;
+    static final int OFFSET_COMMIT = 9;
+    static final int OFFSET_QUERY = 10;
     static final int SUBSCRIBE = 26;
 
     static final int NO_QUEUE = 0xFFFF;

@@ -9,9 +9,12 @@ import org.apache.rocketmq.client.consumer.DefaultMQPushConsumer;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyContext;
 import org.apache.rocketmq.client.consumer.listener.ConsumeConcurrentlyStatus;
 import org.apache.rocketmq.client.consumer.listener.MessageListenerConcurrently;
+import org.apache.rocketmq.client.impl.MQClientManager;
+import org.apache.rocketmq.client.impl.factory.MQClientInstance;
 import org.apache.rocketmq.client.producer.DefaultMQProducer;
 import org.apache.rocketmq.common.consumer.ConsumeFromWhere;
 import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
 
 /**
  * The official client under torture: producers and push consumers that write a history.
@@ -28,6 +31,8 @@ public final class Torture {
     private static final long DELAY_MS = 1_000;
     private static final int LATER = 1;
     private static final int MEMBERS = 2;
+    /** Between two questions for a committed offset. */
+    private static final long WATCH_PAUSE_MS = 50;
 
     final History history;
     final long run;
@@ -121,7 +126,28 @@ public final class Torture {
             history.write(e);
         }
         consumer.registerMessageListener((MessageListenerConcurrently) (batch, context) -> consume(batch, context, proc));
+        // The instance that start() will find by the same names.
+        MQClientInstance client = MQClientManager.getInstance().getOrCreateMQClientInstance(consumer);
+        RecordedOffsets offsets = new RecordedOffsets(history, client, proc + 100, proc + 200);
+        consumer.setOffsetStore(offsets);
         consumer.start();
+        if (member == 0) {
+            Thread watcher = new Thread(() -> watch(offsets), "watcher");
+            watcher.setDaemon(true);
+            watcher.start();
+        }
+    }
+
+    /** Asks for the committed offset of one queue after the other, also while the broker comes and goes. */
+    private void watch(RecordedOffsets offsets) {
+        while (true) {
+            for (String topic : topics) {
+                for (int queue = 0; queue < queues; queue++) {
+                    offsets.watch(new MessageQueue(topic, broker, queue));
+                    pause(WATCH_PAUSE_MS);
+                }
+            }
+        }
     }
 
     /** One message at a time: the default of consumeMessageBatchMaxSize. */
