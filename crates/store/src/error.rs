@@ -64,6 +64,33 @@ pub enum OpenError {
         /// Where the segment starts.
         position: u64,
     },
+    /// The checkpoint tells of more log than there is.
+    #[error(
+        "{dir}: the log ends at {end:020}, though the checkpoint says that it was safe up to \
+         {durable}: the segments from there on are missing; nothing was changed; restore them from \
+         a copy of the store"
+    )]
+    EndsEarly {
+        /// The log's directory.
+        dir: PathBuf,
+        /// Where the last segment that is there ends.
+        end: u64,
+        /// How far the log was durable.
+        durable: u64,
+    },
+    /// The log begins behind the checkpoint, which only goes where the log is.
+    #[error(
+        "{dir}: the log begins at {start:020}, though the checkpoint needs it from {position} on: \
+         the segments before are missing; nothing was changed; restore them from a copy of the store"
+    )]
+    BeginsLate {
+        /// The log's directory.
+        dir: PathBuf,
+        /// Where the first segment that is there starts.
+        start: u64,
+        /// Where the checkpoint has recovery begin.
+        position: u64,
+    },
     /// A segment belongs to another shard or format.
     #[error("{path}: {reason}")]
     ForeignSegment {

@@ -58,6 +58,21 @@ impl SegmentHeader {
     }
 }
 
+impl SegmentHeader {
+    /// Whether the beginning of a file may be that of a segment whose header is not whole: nothing,
+    /// zeros, or a header with some flipped bits.
+    pub(crate) fn may_begin(bytes: &[u8]) -> bool {
+        let Some(magic) = bytes.first_chunk::<4>() else {
+            return true;
+        };
+        let flipped = u32::from_le_bytes(*magic) ^ u32::from_le_bytes(MAGIC);
+        bytes.iter().all(|byte| *byte == 0) || flipped.count_ones() <= FLIPPED_MAX
+    }
+}
+
+/// More flipped bits in four bytes than rot makes.
+const FLIPPED_MAX: u32 = 6;
+
 /// An open segment.
 pub(crate) struct Segment<F> {
     pub(crate) start: u64,
@@ -173,6 +188,17 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(SegmentHeader::decode(&flipped), None, "bit {bit}");
+            assert!(SegmentHeader::may_begin(&flipped), "bit {bit}");
+        }
+        for other in [&[][..], &[0; 44], b"Rq"] {
+            assert!(SegmentHeader::may_begin(other), "{other:?}");
+        }
+        for other in [
+            &b"\0\0\x01\x2c\xda\xa3\x20\xa7"[..],
+            b"#!/bin/sh",
+            b"\x7fELF",
+        ] {
+            assert!(!SegmentHeader::may_begin(other), "{other:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Opening the segments that are there and reading their headers.
 //!
 //! Part of recovery. A segment at the end whose header never became whole was being prepared and is
-//! removed; a damaged header anywhere else is replaced by what its first block says. Invariant:
-//! afterwards segments follow each other without a gap.
+//! removed; a damaged header anywhere else is replaced by what its first block says. Invariants:
+//! afterwards segments follow each other without a gap; a log that is refused was not changed.
 
 use crate::block::{BlockHeader, HEADER_LEN, Identity, u32_at};
 use crate::checkpoint::CheckpointHead;
@@ -29,6 +29,8 @@ struct Candidate<F> {
     size: u64,
     file: F,
     header: Option<SegmentHeader>,
+    /// Whether the file begins like a segment that was being prepared, or like a damaged one.
+    may_be_ours: bool,
 }
 
 /// Opens all segments of a shard. The segment length is that of the segments that are there.
@@ -44,6 +46,8 @@ pub(super) async fn open<D: Disk>(
     }
     let secret = checkpoint.map(|head| head.secret);
     let secret = secret.or(candidates.iter().find_map(|c| c.header.map(|h| h.secret)));
+    check_secrets(&candidates, secret, paths)?;
+    check_extent(&candidates, settings, paths, checkpoint)?;
     let mut generations = Vec::new();
     for candidate in &candidates {
         generations.push(match (candidate.header, secret) {
@@ -54,41 +58,26 @@ pub(super) async fn open<D: Disk>(
             (None, None) => None,
         });
     }
-    // Segments at the end that never became whole were being prepared.
-    let durable = checkpoint.map_or(0, |head| head.durable);
-    let unfinished = |start: u64| start + settings.block_align as u64 >= durable;
-    while generations.last().is_some_and(Option::is_none)
-        && candidates.last().is_some_and(|last| unfinished(last.start))
-    {
-        generations.pop();
-        let unfinished = candidates.pop().expect("one generation each");
-        let path = paths.segment(unfinished.start);
-        drop(unfinished.file);
-        disk.remove(&path)
-            .await
-            .map_err(|source| OpenError::io("removal", &path, source))?;
-    }
+    remove_unfinished(
+        disk,
+        settings,
+        paths,
+        checkpoint,
+        (&mut candidates, &mut generations),
+    )
+    .await?;
     let next_generation = generations
         .iter()
         .flatten()
         .max()
         .map_or(1, |newest| newest + 1);
     let mut segments = Segments::new(settings.segment_bytes);
-    let mut expected = candidates.first().map_or(0, |candidate| candidate.start);
     for (candidate, generation) in candidates.into_iter().zip(generations) {
-        if candidate.start != expected {
-            let dir = paths.commit_log.clone();
-            return Err(OpenError::MissingSegment {
-                dir,
-                position: expected,
-            });
-        }
-        expected += settings.segment_bytes;
         let align = settings.block_align as u64;
         let size = candidate.size.min(settings.segment_bytes);
         segments.push(Segment {
             start: candidate.start,
-            end: expected,
+            end: candidate.start + settings.segment_bytes,
             generation: generation.unwrap_or(0),
             file: Rc::new(candidate.file),
             zeroed_to: candidate.start + (size - size % align).max(align),
@@ -100,6 +89,96 @@ pub(super) async fn open<D: Disk>(
         next_generation,
         spares: spares(disk, paths).await?,
     })
+}
+
+/// All segments are of one store, which is the checkpoint's.
+fn check_secrets<F>(
+    candidates: &[Candidate<F>],
+    secret: Option<u32>,
+    paths: &ShardPaths,
+) -> Result<(), OpenError> {
+    let differs = |candidate: &&Candidate<F>| {
+        let own = candidate.header.map(|header| header.secret);
+        own.is_some() && own != secret
+    };
+    match candidates.iter().find(differs) {
+        None => Ok(()),
+        Some(candidate) => Err(OpenError::ForeignSegment {
+            path: paths.segment(candidate.start),
+            reason: format!(
+                "the segment is of another store than the checkpoint or the segments before; {RESTORE}"
+            ),
+        }),
+    }
+}
+
+/// Segments follow each other, from where the checkpoint begins to where it was durable.
+fn check_extent<F>(
+    candidates: &[Candidate<F>],
+    settings: &Settings,
+    paths: &ShardPaths,
+    checkpoint: Option<&CheckpointHead>,
+) -> Result<(), OpenError> {
+    let dir = paths.commit_log.clone();
+    let start = candidates.first().map_or(0, |first| first.start);
+    let mut end = start;
+    for candidate in candidates {
+        if candidate.start != end {
+            return Err(OpenError::MissingSegment { dir, position: end });
+        }
+        end += settings.segment_bytes;
+    }
+    let Some(head) = checkpoint else {
+        return Ok(());
+    };
+    let (position, durable) = (head.position, head.durable);
+    // A log that ends with a segment may count the header of the next one, which holds nothing.
+    if durable > end + settings.block_align as u64 {
+        return Err(OpenError::EndsEarly { dir, end, durable });
+    }
+    if position < start {
+        return Err(OpenError::BeginsLate {
+            dir,
+            start,
+            position,
+        });
+    }
+    Ok(())
+}
+
+/// Removes segments at the end that never became whole: they were being prepared.
+async fn remove_unfinished<D: Disk>(
+    disk: &D,
+    settings: &Settings,
+    paths: &ShardPaths,
+    checkpoint: Option<&CheckpointHead>,
+    (candidates, generations): (&mut Vec<Candidate<D::File>>, &mut Vec<Option<u32>>),
+) -> Result<(), OpenError> {
+    let durable = checkpoint.map_or(0, |head| head.durable);
+    let unfinished = |start: u64| start + settings.block_align as u64 >= durable;
+    let pairs = candidates.iter().zip(generations.iter()).rev();
+    let ahead =
+        pairs.take_while(|(candidate, known)| known.is_none() && unfinished(candidate.start));
+    let mut count = 0;
+    for (candidate, _) in ahead {
+        if !candidate.may_be_ours {
+            let path = paths.segment(candidate.start);
+            let reason = "it is no segment of a store; nothing was changed; move it elsewhere";
+            let reason = reason.to_owned();
+            return Err(OpenError::ForeignSegment { path, reason });
+        }
+        count += 1;
+    }
+    generations.truncate(generations.len() - count);
+    // The last one first: what a crash leaves has no gap.
+    for _ in 0..count {
+        let candidate = candidates.pop().expect("they were counted");
+        let path = paths.segment(candidate.start);
+        drop(candidate.file);
+        let removed = disk.remove(&path).await;
+        removed.map_err(|source| OpenError::io("removal", &path, source))?;
+    }
+    Ok(())
 }
 
 /// Segments that left the log before.
@@ -135,7 +214,8 @@ async fn read_headers<D: Disk>(
             .map_err(failed)?;
         if !settings.block_align.is_multiple_of(file.alignment()) {
             let reason = format!(
-                "the device wants writes aligned to {} bytes, the store was made for {}",
+                "the device wants writes aligned to {} bytes, the store was made for {}; put it on a \
+                 device with smaller sectors",
                 file.alignment(),
                 settings.block_align
             );
@@ -152,6 +232,7 @@ async fn read_headers<D: Disk>(
             size,
             file,
             header,
+            may_be_ours: SegmentHeader::may_begin(&bytes),
         });
     }
     Ok(candidates)
@@ -163,10 +244,10 @@ fn check(
     start: u64,
     path: &Path,
 ) -> Result<(), OpenError> {
-    let foreign = |reason| {
+    let foreign = |reason: String| {
         Err(OpenError::ForeignSegment {
             path: path.to_owned(),
-            reason,
+            reason: format!("{reason}; {RESTORE}"),
         })
     };
     if header.shard != settings.shard {
@@ -213,3 +294,5 @@ async fn first_block_generation<F: File>(
         .verify(identity, &block)
         .then_some(identity.generation))
 }
+
+const RESTORE: &str = "nothing was changed; restore the right file from a copy of the store";

@@ -1,5 +1,6 @@
 //! Tests of the whole store on the simulated disk.
 
+mod bad_files;
 mod crash;
 mod damage;
 mod fence;
