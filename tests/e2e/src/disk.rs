@@ -2,19 +2,28 @@
 //!
 //! Runs as root: a small ext4 is mounted from a file. Where that is impossible the checks fail.
 
+use crate::mounts::{Mount, tool};
 use crate::report::Report;
 use anyhow::{Context, Result, bail, ensure};
-use harness::programs::{Programs, STOP_LIMIT, Standalone};
+use harness::programs::{
+    CLUSTER, Programs, START_LIMIT, STOP_LIMIT, Standalone, StandaloneOptions,
+};
 use harness::server::pause;
 use harness::wire::{Connection, Frame, SUCCESS};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 const SUITE: &str = "disk";
 const TOPIC: &str = "Filling";
-const IMAGE_BYTES: u64 = 256 << 20;
+/// How a broker on a small disk is configured: nothing is removed to make room.
+const SMALL_DISK: [&str; 4] = [
+    "flushDiskType=SYNC_FLUSH",
+    "cleanFileForciblyEnable=false",
+    "minFreeBytes=0",
+    "mappedFileSizeCommitLog=16777216",
+];
 const BODY_LEN: usize = 64 << 10;
 /// What the ballast leaves.
 const LEFT_BYTES: u64 = 4 << 20;
@@ -50,25 +59,14 @@ pub(crate) fn run(report: &mut Report, programs: &Programs, cycle_count: u32) {
 /// within a second.
 fn cycles(programs: &Programs, count: u32) -> Result<()> {
     let dir = programs.fresh_dir("cycles")?;
-    let mount = Mount::new(&dir, "")?;
+    let mount = Mount::ext4(&dir, "")?;
     let data = mount.at.join("data");
     fs::create_dir_all(&data)?;
-    let options = programs.options(
-        "cycles-conf",
-        &[
-            "flushDiskType=SYNC_FLUSH",
-            "cleanFileForciblyEnable=false",
-            "minFreeBytes=0",
-            "diskSpaceWarningLevelRatio=90",
-            "mappedFileSizeCommitLog=16777216",
-        ],
-    )?;
-    let mut system = start_on(programs, &options, &data)?;
-    let (namesrv, limit) = (system.namesrv.clone(), harness::programs::START_LIMIT);
-    let cluster = harness::programs::CLUSTER;
-    system.server.wait_route(&namesrv, cluster, limit)?;
-    let mut connection = Connection::open(&system.broker)?;
-    connection.create_topic(TOPIC, 1)?;
+    let mut options = programs.options("cycles-conf", &SMALL_DISK)?;
+    options
+        .config
+        .push("diskSpaceWarningLevelRatio=90".to_owned());
+    let (mut system, mut connection) = serving_on(programs, &options, &data)?;
     connection.pull(TOPIC, 0, 0)?;
     let mut acknowledged = 0;
     for cycle in 0..count {
@@ -109,7 +107,7 @@ fn cycles(programs: &Programs, count: u32) -> Result<()> {
     system.server.kill()?;
     let mut system = start_on(programs, &options, &data)?;
     let namesrv = system.namesrv.clone();
-    system.server.wait_route(&namesrv, TOPIC, limit)?;
+    system.server.wait_route(&namesrv, TOPIC, START_LIMIT)?;
     verify(&mut Connection::open(&system.broker)?, acknowledged)
 }
 
@@ -147,57 +145,11 @@ fn send_until(
     }
 }
 
-/// A mounted file system, taken off when dropped.
-#[derive(Debug)]
-struct Mount {
-    at: PathBuf,
-}
-
-impl Mount {
-    fn new(dir: &Path, options: &str) -> Result<Self> {
-        let image = dir.join("image");
-        if !image.exists() {
-            File::create(&image)?.set_len(IMAGE_BYTES)?;
-            tool(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
-        }
-        let at = dir.join("mnt");
-        fs::create_dir_all(&at)?;
-        let mut mount = Command::new("mount");
-        tool(
-            mount
-                .args(["-o", &format!("loop{options}")])
-                .arg(&image)
-                .arg(&at),
-        )
-        .context("the disk checks mount a file: run them as root")?;
-        Ok(Self { at })
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        // Lazily: a broker under test may hold files for a moment longer.
-        let _ = Command::new("umount").arg("-l").arg(&self.at).status();
-    }
-}
-
-fn tool(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
-}
-
 fn read_only(programs: &Programs) -> Result<()> {
     let dir = programs.fresh_dir("read-only")?;
     // The file system itself is read-only: root may write anywhere else.
-    drop(Mount::new(&dir, "")?);
-    let mount = Mount::new(&dir, ",ro")?;
+    drop(Mount::ext4(&dir, "")?);
+    let mount = Mount::ext4(&dir, ",ro")?;
     let options = programs.options("read-only-conf", &[])?;
     let mut system = start_on(programs, &options, &mount.at.join("data"))?;
     let status = system.server.wait(STOP_LIMIT)?;
@@ -210,9 +162,23 @@ fn read_only(programs: &Programs) -> Result<()> {
     Ok(())
 }
 
-fn start_on(
+/// A broker that serves from a directory on the small disk, with a topic of one queue.
+fn serving_on(
     programs: &Programs,
-    options: &harness::programs::StandaloneOptions,
+    options: &StandaloneOptions,
+    data: &Path,
+) -> Result<(Standalone, Connection)> {
+    let mut system = start_on(programs, options, data)?;
+    let namesrv = system.namesrv.clone();
+    system.server.wait_route(&namesrv, CLUSTER, START_LIMIT)?;
+    let mut connection = Connection::open(&system.broker)?;
+    connection.create_topic(TOPIC, 1)?;
+    Ok((system, connection))
+}
+
+pub(crate) fn start_on(
+    programs: &Programs,
+    options: &StandaloneOptions,
     data: &Path,
 ) -> Result<Standalone> {
     // The data directory becomes a link to the mounted one.
@@ -225,27 +191,11 @@ fn start_on(
 
 fn full(programs: &Programs) -> Result<()> {
     let dir = programs.fresh_dir("full")?;
-    let mount = Mount::new(&dir, "")?;
+    let mount = Mount::ext4(&dir, "")?;
     let data = mount.at.join("data");
     fs::create_dir_all(&data)?;
-    let options = programs.options(
-        "full-conf",
-        &[
-            "flushDiskType=SYNC_FLUSH",
-            "cleanFileForciblyEnable=false",
-            "minFreeBytes=0",
-            "mappedFileSizeCommitLog=16777216",
-        ],
-    )?;
-    let mut system = start_on(programs, &options, &data)?;
-    let namesrv = system.namesrv.clone();
-    system.server.wait_route(
-        &namesrv,
-        harness::programs::CLUSTER,
-        harness::programs::START_LIMIT,
-    )?;
-    let mut connection = Connection::open(&system.broker)?;
-    connection.create_topic(TOPIC, 1)?;
+    let options = programs.options("full-conf", &SMALL_DISK)?;
+    let (mut system, mut connection) = serving_on(programs, &options, &data)?;
     let mut acknowledged = 0i64;
     let mut refusal = None;
     for i in 0..SENDS_MAX {
@@ -279,7 +229,7 @@ fn full(programs: &Programs) -> Result<()> {
     let namesrv = system.namesrv.clone();
     if system
         .server
-        .wait_route(&namesrv, TOPIC, harness::programs::START_LIMIT)
+        .wait_route(&namesrv, TOPIC, START_LIMIT)
         .is_err()
     {
         bail!(

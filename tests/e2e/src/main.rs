@@ -10,9 +10,12 @@
 )]
 
 mod bad_input;
+mod bad_store;
+mod clock;
 mod cluster;
 mod crash;
 mod disk;
+mod mounts;
 mod official;
 mod packages;
 mod report;
@@ -22,6 +25,7 @@ mod suites;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use harness::places::{Places, exit_code};
 use harness::programs::Programs;
 use harness::server;
 use packages::Packages;
@@ -63,23 +67,11 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    let root = root.canonicalize()?;
-    let work = arguments.work.unwrap_or_else(|| root.join("target/e2e"));
-    let binary = arguments
-        .binary
-        .or_else(|| std::env::var_os("RINGMQ_BINARY").map(PathBuf::from))
-        .unwrap_or_else(|| root.join("target/release/ringmq"));
+    let Places { root, work, binary } = Places::new("e2e", arguments.binary, arguments.work)?;
     let programs = Programs::new(binary, &work)?;
     let packages = Packages::new(&root, &work);
     let mut report = Report::new(&arguments.only);
@@ -90,6 +82,8 @@ fn run(arguments: Arguments) -> Result<()> {
         programs.require_binary()?;
         standalone::run(&mut report, &programs);
         bad_input::run(&mut report, &programs)?;
+        bad_store::run(&mut report, &programs);
+        clock::run(&mut report, &programs);
         disk::run(&mut report, &programs, arguments.full_cycles);
         crash::run(&mut report, &programs, arguments.kills);
         let shape = restart::Shape {

@@ -12,6 +12,7 @@
 
 pub mod client;
 pub mod java;
+pub mod places;
 pub mod programs;
 pub mod server;
 pub mod wire;

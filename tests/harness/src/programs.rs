@@ -3,6 +3,7 @@
 use crate::server::{Server, free_port, route};
 use anyhow::{Result, ensure};
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -52,6 +53,10 @@ pub struct StandaloneOptions {
     pub shards: u16,
     /// Further lines of broker.conf.
     pub config: Vec<String>,
+    /// The user and group that it runs as, when not those of the caller.
+    pub user: Option<u32>,
+    /// Variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Lines of broker.conf by which a test's messages stay, however full the machine's own disk is.
@@ -140,6 +145,8 @@ impl Programs {
             broker_port: free_port()?,
             shards: 2,
             config: config.iter().map(|line| (*line).to_owned()).collect(),
+            user: None,
+            environment: Vec::new(),
         })
     }
 
@@ -167,6 +174,15 @@ impl Programs {
         command.args(["--shards", &options.shards.to_string()]);
         command.args(["--namesrv-port", &options.namesrv_port.to_string()]);
         command.arg("--data").arg(options.dir.join("data"));
+        command.envs(
+            options
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
+        if let Some(user) = options.user {
+            command.uid(user).gid(user);
+        }
         Ok(Standalone {
             server: Server::start(command, "standalone", &options.dir)?,
             namesrv: format!("127.0.0.1:{}", options.namesrv_port),

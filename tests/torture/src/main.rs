@@ -31,6 +31,7 @@ mod world;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use harness::java::Java;
+use harness::places::{Places, exit_code};
 use harness::programs::Programs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,25 +69,11 @@ enum Campaign {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(Arguments::parse()))
 }
 
 fn run(arguments: Arguments) -> Result<()> {
-    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    let root = root.canonicalize()?;
-    let work = arguments
-        .work
-        .unwrap_or_else(|| root.join("target/torture"));
-    let binary = arguments
-        .binary
-        .or_else(|| std::env::var_os("RINGMQ_BINARY").map(PathBuf::from))
-        .unwrap_or_else(|| root.join("target/release/ringmq"));
+    let Places { root, work, binary } = Places::new("torture", arguments.binary, arguments.work)?;
     let java = Java::new(&root, &work);
     fault_disk::clean_up(&work)?;
     let programs = Programs::new(binary, &work)?;
