@@ -47,8 +47,8 @@ pub(crate) async fn scrub_task<R: Rt>(inner: Rc<Inner<R>>) {
 
 /// Read at once, in bytes, unless a block is longer.
 const PIECE_LEN: usize = 256 << 10;
-/// How often the place is kept for the next start, in bytes of log.
-const KEEP_EVERY: u64 = 256 << 20;
+/// How often the place is kept for the next start, in seconds at the full rate.
+const KEEP_EVERY_S: u64 = 256;
 
 impl<R: Rt> Inner<R> {
     fn scrub_ends(&self) -> bool {
@@ -73,6 +73,7 @@ impl<R: Rt> Inner<R> {
     async fn scrub_log(&self, mut position: u64) {
         let end = self.log.borrow().durable();
         let mut kept = position;
+        let keep_every = KEEP_EVERY_S.saturating_mul(self.settings.scrub_bytes_per_second);
         // After damage the next block is looked for; only what begins where one ends is judged.
         let mut is_start = true;
         while !self.scrub_ends() {
@@ -101,7 +102,7 @@ impl<R: Rt> Inner<R> {
             // Blocks at the end of a piece are read again with the next one.
             let done = (next - position).min(len as u64) as usize;
             position = next;
-            if position >= kept + KEEP_EVERY {
+            if position >= kept.saturating_add(keep_every) {
                 kept = position;
                 self.keep_scrub_position(position).await;
             }
