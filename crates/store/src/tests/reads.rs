@@ -260,3 +260,49 @@ fn a_small_message_after_an_oversized_one_is_found_by_its_physical_offset() {
         );
     }
 }
+
+#[test]
+fn a_time_after_the_clock_was_set_is_never_found_too_late() {
+    const YEAR_MS: i64 = 365 * 24 * 3_600_000;
+    for (jumps, seed) in [
+        (&[-YEAR_MS][..], 1),
+        (&[YEAR_MS, -YEAR_MS], 2),
+        (&[YEAR_MS], 3),
+    ] {
+        let (world, host) = world(seed);
+        let (store, _) = open(&host, settings(FlushMode::Sync));
+        let mut times = Vec::new();
+        for part in 0..=jumps.len() as u64 {
+            for number in part * 50..part * 50 + 50 {
+                let store = store.clone();
+                times.push(host.block_on(0, move |_| async move {
+                    let receipt = append_waiting(&store, "T", &body(number, 100)).await;
+                    store.wait_acknowledged(receipt.end).await.unwrap();
+                    receipt.store_timestamp_ms
+                }));
+                world.run_for(std::time::Duration::from_millis(100));
+            }
+            if let Some(by_ms) = jumps.get(part as usize) {
+                host.jump_wall_clock(*by_ms);
+            }
+        }
+        // Messages since the last change of the clock are in order of time.
+        let since = jumps.len() * 50;
+        let queue = store.queue("T", QueueId(0)).unwrap();
+        for at in since..times.len() {
+            let (time, store) = (times[at], store.clone());
+            let found = host.block_on(0, move |_| async move {
+                store
+                    .offset_by_time(queue, time, crate::Boundary::Lower)
+                    .await
+                    .unwrap()
+            });
+            let first = times[since..]
+                .iter()
+                .position(|other| *other >= time)
+                .unwrap()
+                + since;
+            assert!(found.0 as usize <= first, "{found:?} is behind {first}");
+        }
+    }
+}

@@ -315,3 +315,29 @@ fn a_crash_at_any_step_of_removing_and_recycling_loses_nothing_that_stays() {
         "crashes before, between and after: {removed:?}"
     );
 }
+
+#[test]
+fn a_wall_clock_that_falls_back_a_year_keeps_segments_their_time_and_no_longer() {
+    for restarts in [false, true] {
+        let (world, host) = world(10);
+        let (store, _) = open(&host, keeping(72));
+        fill(&host, &store, "T", 0..100);
+        pass(&world, 1);
+        let year_ms = 365 * 24 * HOUR_MS as i64;
+        host.jump_wall_clock(-year_ms);
+        let store = if restarts {
+            // What is stored is a year ahead of the clock of the next life.
+            host.crash(Crash::Power);
+            open(&host, keeping(72)).0
+        } else {
+            store
+        };
+        fill(&host, &store, "T", 100..200);
+        pass(&world, 60);
+        assert_eq!(store.stats().segments_removed, 0);
+        pass(&world, 20);
+        assert!(store.stats().segments_removed >= 3, "{:?}", store.stats());
+        let (min, read) = numbers(&host, &store, "T");
+        assert_eq!(read, (min as u64..200).collect::<Vec<_>>());
+    }
+}
