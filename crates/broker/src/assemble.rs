@@ -58,7 +58,7 @@ impl<R: Rt> Services<R> {
             topics: Topics::default(),
             send: SendService::new(&settings),
             pull: PullService::new(&settings.net),
-            clients: Clients::new(settings.net.members_max),
+            clients: Clients::new(settings.net.members_max, settings.net.groups_max),
             asks: Asks::default(),
             locks: QueueLocks::default(),
             delay: Delay::default(),

@@ -129,7 +129,8 @@ fn commit<R: Rt>(
 ) -> Result<(), OffsetError> {
     let shard = &services.shard;
     let (topic, group) = (header.topic, header.consumer_group);
-    if shard.groups().find(group).is_none() {
+    let is_known = shard.groups().find(group).is_some();
+    if !is_known && services.clients.unrecorded.find(group).is_none() {
         let group = group.escape_debug().to_string();
         return Err(OffsetError::UnknownGroup(group));
     }

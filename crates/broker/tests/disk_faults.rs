@@ -6,7 +6,7 @@ mod support;
 
 use remoting::RequestCode;
 use rt::Rt;
-use sim::{DiskOp, Fault, Rule, Sim};
+use sim::{Crash, DiskOp, Fault, Rule, Sim};
 use std::time::Duration;
 use support::{Client, Cluster, Frame, bodies, send_fields};
 
@@ -226,5 +226,105 @@ fn what_a_fenced_shard_0_could_not_write_is_refused_again_when_it_is_asked_for_a
             let answer = client.ask(code, &fields, &[]).await;
             assert_ne!(answer.code, 0, "its retry topic is gone after a restart");
         }
+    });
+}
+
+/// A consumer group's life on a queue: it is known, reads, commits, and finds what it committed.
+async fn consume(client: &Client, group: &str, queue: &str) {
+    let beat = client.heartbeat("c1", group, TOPIC).await;
+    assert_eq!(beat.code, 0, "{beat:?}");
+    let fields = [("consumerGroup", group)];
+    let members = client
+        .ask(RequestCode::GetConsumerListByGroup, &fields, &[])
+        .await;
+    assert_eq!(members.code, 0, "{members:?}");
+    let pull = [
+        ("consumerGroup", group),
+        ("topic", TOPIC),
+        ("queueId", queue),
+        ("queueOffset", "0"),
+        ("maxMsgNums", "32"),
+        ("sysFlag", "0"),
+        ("commitOffset", "0"),
+        ("suspendTimeoutMillis", "0"),
+        ("subVersion", "0"),
+    ];
+    let pulled = client.ask(RequestCode::PullMessage, &pull, &[]).await;
+    assert_eq!(bodies(&pulled), [b"before"], "{pulled:?}");
+    let commit = [
+        ("consumerGroup", group),
+        ("topic", TOPIC),
+        ("queueId", queue),
+        ("commitOffset", "1"),
+    ];
+    let committed = client
+        .ask(RequestCode::UpdateConsumerOffset, &commit, &[])
+        .await;
+    assert_eq!(committed.code, 0, "{committed:?}");
+    assert_eq!(committed_offset(client, group, queue).await, 1);
+}
+
+async fn committed_offset(client: &Client, group: &str, queue: &str) -> i64 {
+    let query = [
+        ("consumerGroup", group),
+        ("topic", TOPIC),
+        ("queueId", queue),
+    ];
+    let found = client
+        .ask(RequestCode::QueryConsumerOffset, &query, &[])
+        .await;
+    assert_eq!(found.code, 0, "{found:?}");
+    found.number("offset")
+}
+
+#[test]
+fn old_and_new_groups_read_on_while_shard_0_cannot_record_them() {
+    let mut cluster = cluster(7, store::FlushMode::Sync);
+    let [broken, good] = queues();
+    let host = cluster.host.clone();
+    let (b, g) = (broken.clone(), good.clone());
+    cluster.scene(move |sim, address| async move {
+        let first = Client::connect(&sim, address).await;
+        for queue in [&b, &g] {
+            assert_eq!(first.send(TOPIC, queue, b"before").await.code, 0);
+        }
+        assert_eq!(first.heartbeat("c1", "old", TOPIC).await.code, 0);
+        let rule = Rule::nth(DiskOp::Sync, "shard-000/commitlog/", 0, Fault::Eio);
+        host.add_fault(rule);
+        // The change that meets the failure is not acknowledged, and its group is served all the same.
+        for number in 0..6 {
+            // Connections are served by both shards.
+            let client = Client::connect(&sim, address).await;
+            for group in ["old", "young", &format!("young{number}")] {
+                for queue in [&b, &g] {
+                    consume(&client, group, queue).await;
+                }
+            }
+            let first_pull = client.pull(TOPIC, &b, 0, 0).await;
+            assert_eq!(
+                bodies(&first_pull),
+                [b"before"],
+                "a pull without a heartbeat"
+            );
+        }
+        assert_eq!(runtime_info(&first).await["shardsFenced"], "0");
+        let refused = first.send("Another", "0", b"no topic").await;
+        assert_eq!(refused.code, 1, "{refused:?}");
+        // Offsets of the good shard are written within their interval.
+        sim.sleep(Duration::from_secs(3)).await;
+    });
+    cluster.host.clear_faults();
+    cluster.crash(Crash::Power);
+    cluster.start();
+    cluster.client(move |client| async move {
+        for group in ["old", "young", "young3"] {
+            assert_eq!(committed_offset(&client, group, &good).await, 1);
+            consume(&client, group, &broken).await;
+        }
+        let groups = client
+            .ask(RequestCode::GetAllSubscriptiongroupConfig, &[], &[])
+            .await;
+        let text = String::from_utf8(groups.body).unwrap();
+        assert!(text.contains("\"young3\""), "it is recorded now: {text}");
     });
 }

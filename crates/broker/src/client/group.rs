@@ -6,6 +6,7 @@
 
 use super::ClientError;
 use super::publish::Publisher;
+use super::unrecorded::Unrecorded;
 use crate::assemble::Services;
 use crate::subscription::{GroupSubscriptions, Subscription};
 use base::HashMap;
@@ -51,6 +52,8 @@ pub(crate) struct Clients {
     producers: RefCell<BTreeMap<String, Vec<Member>>>,
     published: RefCell<HashMap<String, Arc<GroupSubscriptions>>>,
     pub(super) publisher: Publisher,
+    /// Groups that are served although they are not recorded.
+    pub(crate) unrecorded: Unrecorded,
     member_count: Cell<usize>,
     members_max: usize,
 }
@@ -59,12 +62,13 @@ pub(crate) struct Clients {
 const MEMBER_EXPIRY_US: u64 = 120_000_000;
 
 impl Clients {
-    pub(crate) fn new(members_max: usize) -> Self {
+    pub(crate) fn new(members_max: usize, groups_max: usize) -> Self {
         Self {
             consumers: RefCell::default(),
             producers: RefCell::default(),
             published: RefCell::default(),
             publisher: Publisher::default(),
+            unrecorded: Unrecorded::new(groups_max),
             member_count: Cell::new(0),
             members_max,
         }

@@ -2,13 +2,15 @@
 //!
 //! A heartbeat is taken on the shard of its connection and forwarded once per group to the shard
 //! that owns the group. Invariant: when a heartbeat is answered, every shard knows the group's
-//! subscriptions and every member has been told of the change. Java: `ClientManageProcessor`,
+//! subscriptions and every member has been told of the change. A group that shard 0 cannot record,
+//! because its disk failed, is served from memory. Java: `ClientManageProcessor`,
 //! `ConsumerManageProcessor`.
 
 mod ask;
 mod group;
 mod publish;
 mod relay;
+mod unrecorded;
 
 pub(crate) use ask::{AskError, Asks, ask};
 pub(crate) use group::{Clients, ConsumerGroup, Member};
@@ -31,7 +33,7 @@ use remoting::header::client::{
     GetConsumerListByGroupRequestHeader, UnregisterClientRequestHeader,
 };
 use rt::Rt;
-use shard::{CallError, ConnId};
+use shard::{CallError, ConnId, ControlError};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,7 +60,7 @@ pub(crate) enum ClientError {
     #[error(transparent)]
     Topic(#[from] topics::TopicError),
     #[error(transparent)]
-    Control(#[from] shard::ControlError),
+    Control(#[from] ControlError),
     #[error(transparent)]
     Call(#[from] CallError),
 }
@@ -131,7 +133,14 @@ async fn join<R: Rt>(
     let config = ensure_group(services, &data.group_name).await?;
     let retry_topic = format!("{RETRY_PREFIX}{}", data.group_name);
     if config.retry_queue_nums > 0 {
-        topics::ensure_retry_topic(services, &retry_topic, config.retry_queue_nums).await?;
+        let count = config.retry_queue_nums;
+        match topics::ensure_retry_topic(services, &retry_topic, count).await {
+            // Without it messages cannot be sent back, which is then refused; reading goes on.
+            Err(topics::TopicError::Control(ControlError::Log(reason))) => {
+                tracing::debug!(%retry_topic, reason, "a retry topic is not made");
+            }
+            made => made?,
+        }
     }
     let Some(conn) = services.conns.find(member.conn) else {
         return Ok(false);
@@ -166,7 +175,8 @@ async fn join_as_producer<R: Rt>(
     services.call(to, join).await?
 }
 
-/// The group's configuration; made when the settings allow it.
+/// The group's configuration; made when the settings allow it, and kept in memory alone while shard
+/// 0 cannot write.
 pub(crate) async fn ensure_group<R: Rt>(
     services: &Rc<Services<R>>,
     group: &str,
@@ -178,6 +188,24 @@ pub(crate) async fn ensure_group<R: Rt>(
     if !services.settings.creates_groups {
         return Err(ClientError::UnknownGroup(group.to_owned()));
     }
+    let unrecorded = &services.clients.unrecorded;
+    match record_group(services, group).await {
+        Ok(()) => unrecorded.forget(group),
+        Err(error @ ClientError::Control(ControlError::Log(_))) => {
+            if unrecorded.find(group).is_none() {
+                tracing::warn!(group, %error, "a group is served from memory");
+            }
+            return unrecorded.add(group).ok_or(error);
+        }
+        Err(error) => return Err(error),
+    }
+    let groups = services.shard.groups();
+    let config = groups.find(group).map(Arc::clone);
+    config.ok_or_else(|| ClientError::UnknownGroup(group.to_owned()))
+}
+
+/// Has shard 0 make the group. Done when every shard knows it.
+async fn record_group<R: Rt>(services: &Rc<Services<R>>, group: &str) -> Result<(), ClientError> {
     let name = group.to_owned();
     let create = move |services: Rc<Services<R>>| async move {
         let control = services.control();
@@ -186,10 +214,7 @@ pub(crate) async fn ensure_group<R: Rt>(
         }
         control.put_group(SubscriptionGroupConfig::new(&name)).await
     };
-    services.call(ShardId::CONTROL, create).await??;
-    let groups = services.shard.groups();
-    let config = groups.find(group).map(Arc::clone);
-    config.ok_or_else(|| ClientError::UnknownGroup(group.to_owned()))
+    Ok(services.call(ShardId::CONTROL, create).await??)
 }
 
 /// `UNREGISTER_CLIENT` (35).

@@ -42,7 +42,13 @@ impl Plan {
         let (topic, group) = (header.topic, header.consumer_group);
         let groups = services.shard.groups();
         let unknown = || PullError::UnknownGroup(group.escape_debug().to_string());
-        let config = groups.find(group).ok_or_else(unknown)?;
+        let in_memory;
+        let config = if let Some(config) = groups.find(group) {
+            config
+        } else {
+            in_memory = services.clients.unrecorded.find(group);
+            in_memory.as_ref().ok_or_else(unknown)?
+        };
         if !config.consume_enable {
             return Err(PullError::GroupDisabled(group.to_owned()));
         }
