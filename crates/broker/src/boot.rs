@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{RecoveryReport, ShardStore};
+use store::{RecoveryReport, ShardStore, StartSteps};
 
 /// What a shard found and did when it started.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub struct BootReport {
     pub listening: Vec<SocketAddr>,
     /// What recovery of its log found.
     pub recovery: RecoveryReport,
+    /// How long it took.
+    pub steps: StartSteps,
     /// Room on its file system; `None` when the system does not tell.
     pub space: Option<Space>,
     /// Topics that the broker knows.
@@ -76,13 +78,14 @@ async fn start<R: Rt>(
         .await
         .map_err(|error| format!("shard {id}: {error}"))?;
     let recovery = recovered.report.clone();
+    let mut watch = recovered.watch;
     let lanes = Lanes::new(rt.clone(), mesh, settings.net.calls_max);
     let limits = Limits {
         topics_max: settings.net.topics_max,
         groups_max: settings.net.groups_max,
         flush_consumer_offset_interval_ms: settings.flush_consumer_offset_interval_ms,
     };
-    let shard = Shard::new(rt.clone(), store, &recovered, lanes, limits)
+    let shard = Shard::new(rt.clone(), store, &recovered.records, lanes, limits)
         .map_err(|error| format!("shard {id}: {error}"))?;
     let services = Services::new(settings, shard);
     let receiver = Rc::new(LaneReceiver(Rc::clone(&services)));
@@ -94,14 +97,17 @@ async fn start<R: Rt>(
     } else {
         services.shard.wait_adopted().await;
     }
+    watch.lap("tables");
     spawn_tasks(&services);
     let listening = listen(&services).await?;
     if is_control {
         register::start(&services);
         services.registrar.register_now().await;
     }
+    watch.lap("listen");
     let report = BootReport {
         shard: id,
+        steps: watch.into_steps(),
         listening,
         recovery,
         space: rt.disk().space(&dir).await.ok(),

@@ -63,6 +63,8 @@ impl Shards {
                 messages_replayed = recovery.messages,
                 torn_tail_bytes = recovery.erased_bytes,
                 topics = report.topic_count,
+                took_ms = report.steps.total().as_millis(),
+                steps = %report.steps,
                 "shard serves"
             );
             if recovery.lost_messages > 0 || !recovery.quarantined.is_empty() {

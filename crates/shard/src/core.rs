@@ -18,7 +18,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use store::{AppendError, RecordKind, Recovered, ShardStore};
+use store::{AppendError, RecordKind, ShardStore};
 
 /// Bounds of one shard.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl<R: Rt> Shard<R> {
     pub fn new(
         rt: R,
         store: ShardStore<R>,
-        recovered: &Recovered,
+        records: &[(RecordKind, Vec<u8>)],
         lanes: Rc<Lanes<R>>,
         limits: Limits,
     ) -> Result<Rc<Self>, ReplayError> {
@@ -85,7 +85,7 @@ impl<R: Rt> Shard<R> {
             is_delay_progress_changed: Cell::new(false),
             services: OnceCell::new(),
         });
-        for (kind, payload) in &recovered.records {
+        for (kind, payload) in records {
             shard.replay(kind.0, payload)?;
         }
         let source = Rc::downgrade(&shard);

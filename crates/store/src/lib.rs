@@ -31,6 +31,7 @@ mod settings;
 mod stall;
 mod start;
 mod stats;
+mod stopwatch;
 mod store;
 mod tail_cache;
 mod tail_ring;
@@ -53,6 +54,7 @@ pub use retention::{Limit, Retention, Shortage};
 pub use search::Boundary;
 pub use settings::{FlushMode, Settings};
 pub use stats::StoreStats;
+pub use stopwatch::{StartStep, StartSteps, Stopwatch};
 pub use store::{Moment, ShardStore, SnapshotSource};
 pub use verify::{
     DumpedBlock, DumpedSegment, Dumper, Finding, FindingKind, ShardSummary, Source, VerifyError,

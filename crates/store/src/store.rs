@@ -17,13 +17,14 @@ use crate::key_index::{KeyAnswer, KeyIndex, KeyQuery, load};
 use crate::layout::{ShardPaths, prepare_root_of};
 use crate::read::{Accept, GetResult, ReadLimits, TailRead};
 use crate::record::RecordKind;
-use crate::recover::{Recovered, State, recover};
+use crate::recover::{Recovered, RecoveryReport, State, recover};
 use crate::retention::{self, Shortage, StoreClock, Times};
 use crate::search::Boundary;
 use crate::settings::{FlushMode, Settings};
 use crate::stall::Stall;
 use crate::start::{make_directories, make_ring};
 use crate::stats::{Counters, StoreStats};
+use crate::stopwatch::Stopwatch;
 use base::activity::{Activity, Busy};
 use base::{LogPosition, PhyOffset, QueueId, QueueOffset};
 use remoting::message::MessageFields;
@@ -34,8 +35,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+type Records = Vec<(RecordKind, Vec<u8>)>;
+
 /// Gives the metadata that a checkpoint carries. See [`ShardStore::set_snapshot_source`].
-pub type SnapshotSource = dyn Fn() -> Vec<(RecordKind, Vec<u8>)>;
+pub type SnapshotSource = dyn Fn() -> Records;
 
 /// Everything of one shard's store, shared by its tasks.
 pub(crate) struct Inner<R: Rt> {
@@ -146,6 +149,7 @@ impl<R: Rt> ShardStore<R> {
     /// written, no space, or a failing disk.
     pub async fn open(rt: R, mut settings: Settings) -> Result<(Self, Recovered), OpenError> {
         let _busy = Busy::begin(Activity::Start);
+        let mut watch = Stopwatch::start(rt.clone());
         let (disk, root) = (rt.disk().clone(), settings.dir.clone());
         let count = settings.shard_count;
         let layout = prepare_root_of(&rt, &root, count, settings.block_align).await?;
@@ -153,27 +157,46 @@ impl<R: Rt> ShardStore<R> {
         settings.check().map_err(OpenError::Settings)?;
         let paths = ShardPaths::new(&root, settings.shard);
         make_directories(&disk, &root, &paths).await?;
+        watch.lap("directories");
         let page_files = PageFiles::new(disk.clone(), paths.clone(), settings.index_file_pages);
         let secret = rt.random_u64() as u32;
-        let mut state = recover(&disk, &mut settings, &paths, &page_files, secret).await?;
+        let mut state = recover(
+            &disk,
+            &mut settings,
+            &paths,
+            &page_files,
+            secret,
+            &mut watch,
+        )
+        .await?;
         settings.check().map_err(OpenError::Settings)?;
         let (start, end) = (state.segments.start(), state.end);
         let runs = load(&disk, &settings, &paths, state.secret, start, end).await;
         let keys = KeyIndex::new(&settings, runs);
+        watch.lap("key index");
         let ring = make_ring(&rt, &mut settings, &paths, state.secret).await?;
+        watch.lap("new tail ring");
         let told = state.retention.take();
         let window_on_disk = state.window_on_disk;
-        let (inner, recovered) = Inner::new(rt, settings, paths, page_files, keys, state);
+        let (inner, records, report) = Inner::new(rt, settings, paths, page_files, keys, state);
         inner.log.borrow_mut().ring = ring;
         let inner = Rc::new(inner);
         inner.restore_retention(told).await.map_err(|source| {
             OpenError::io("trimming the queue index", &inner.paths.index, source)
         })?;
+        watch.lap("retention");
         inner.prepare_first_room().await?;
+        watch.lap("room");
         inner.record_window(window_on_disk).await?;
         let serves = Busy::begin(Activity::Serve);
         inner.busy_with.borrow_mut().push(serves);
+        watch.lap("window");
         inner.start_tasks();
+        let recovered = Recovered {
+            records,
+            report,
+            watch,
+        };
         Ok((Self(inner), recovered))
     }
 
@@ -581,15 +604,11 @@ impl<R: Rt> Inner<R> {
         page_files: PageFiles<R::Disk>,
         keys: KeyIndex<R>,
         state: State<R::Disk>,
-    ) -> (Self, Recovered) {
+    ) -> (Self, Records, RecoveryReport) {
         let first_start = state.segments.start();
         let disk = rt.disk().clone();
         let log = CommitLog::new(disk, &settings, state.secret, state.segments, state.end);
         let times = Times::new(StoreClock::new(rt.now_ms(), rt.monotonic_us()));
-        let recovered = Recovered {
-            records: state.records,
-            report: state.report,
-        };
         let inner = Self {
             log: RefCell::new(log),
             queues: RefCell::new(state.queues),
@@ -603,7 +622,7 @@ impl<R: Rt> Inner<R> {
             pending: RefCell::default(),
             arrivals: RefCell::default(),
             snapshot_source: RefCell::default(),
-            carried: RefCell::new(recovered.records.clone()),
+            carried: RefCell::new(state.records.clone()),
             counters: Counters::default(),
             fenced: RefCell::default(),
             fenced_at: Cell::new(None),
@@ -636,7 +655,7 @@ impl<R: Rt> Inner<R> {
             checkpoint_sequence: Cell::new(state.checkpoint_sequence),
             checkpoint_position: Cell::new(state.checkpoint_position),
         };
-        (inner, recovered)
+        (inner, state.records, state.report)
     }
 
     /// Zeroed room that is kept free before producers are held back, in bytes.

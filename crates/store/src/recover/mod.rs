@@ -23,9 +23,10 @@ use crate::record::RecordKind;
 use crate::retention::Spare;
 use crate::segment::Segments;
 use crate::settings::Settings;
+use crate::stopwatch::Stopwatch;
 use base::LogPosition;
 use rt::Disk;
-use scan::Scanner;
+use scan::{Later, Scanner};
 use std::collections::VecDeque;
 use std::io;
 
@@ -95,6 +96,8 @@ pub struct Recovered {
     pub records: Vec<(RecordKind, Vec<u8>)>,
     /// What recovery did.
     pub report: RecoveryReport,
+    /// Runs since the start began; its steps so far are those of the store.
+    pub watch: Stopwatch,
 }
 
 /// State that recovery found.
@@ -130,10 +133,13 @@ pub(crate) async fn recover<D: Disk>(
     paths: &ShardPaths,
     page_files: &PageFiles<D>,
     fresh_secret: u32,
+    watch: &mut Stopwatch,
 ) -> Result<State<D>, OpenError> {
     let (checkpoint, start, slots, window_on_disk) = load_checkpoint(disk, settings, paths).await?;
+    watch.lap("checkpoint");
     let head = checkpoint.as_ref().map(|checkpoint| checkpoint.head);
     let opened = open_segments::open(disk, settings, paths, head.as_ref()).await?;
+    watch.lap("segments");
     let start = match start {
         ScanStart::WholeLog { damaged: false } if opened.segments.last().is_none() => {
             ScanStart::Empty
@@ -164,7 +170,7 @@ pub(crate) async fn recover<D: Disk>(
         apply::checkpoint(&mut state, checkpoint, settings);
     }
     state.report.scanned_from = LogPosition(state.end);
-    replay(disk, settings, &mut state, durable, page_files)
+    replay(disk, settings, &mut state, durable, page_files, watch)
         .await
         .map_err(|source| OpenError::io("recovery", &paths.commit_log, source))?;
     let ring_failed = |source| OpenError::io("read of the tail ring", &paths.tail_ring(), source);
@@ -175,6 +181,7 @@ pub(crate) async fn recover<D: Disk>(
             .await
             .map_err(|source| OpenError::io("recovery", &paths.commit_log, source))?;
     }
+    watch.lap("tail ring");
     state
         .queues
         .iter_mut()
@@ -307,13 +314,17 @@ async fn replay<D: Disk>(
     state: &mut State<D>,
     durable: u64,
     page_files: &PageFiles<D>,
+    watch: &mut Stopwatch,
 ) -> io::Result<()> {
     let mut scanner = Scanner::new(settings, state.secret);
     // The highest position of which something says that all before it was durable.
     let mut mark = durable;
+    let mut beyond = Later::default();
     while let Some(position) = scanner.settle(&state.segments, state.end) {
         state.end = position;
         if base::bug!(DropTailBlock) && is_last(&mut scanner, state, position).await? {
+            let limit = limit_of(state, position);
+            beyond = scanner.later(&state.segments, position, limit).await?;
             break;
         }
         if let Some(header) = scanner.block(&state.segments, position).await? {
@@ -340,6 +351,7 @@ async fn replay<D: Disk>(
         let later = scanner.later(&state.segments, position, limit).await?;
         mark = mark.max(later.mark);
         if position >= mark || base::bug!(CutAtDamage) {
+            beyond = later;
             break;
         }
         let to = later.first.map_or(mark, |first| first.min(mark));
@@ -356,8 +368,10 @@ async fn replay<D: Disk>(
         state.last_sum = None;
         state.report.records_end = end;
     }
-    let (from, limit) = (state.report.scanned_from.0, limit_of(state, state.end));
-    state.report.erased_bytes =
-        erase::beyond(disk, &mut state.segments, from, state.end..limit, settings).await?;
+    watch.lap("scan");
+    let from = state.report.scanned_from.0;
+    erase::beyond(disk, &mut state.segments, from, &beyond.dirty).await?;
+    state.report.erased_bytes = beyond.dirty_bytes;
+    watch.lap("erase and sync");
     Ok(())
 }

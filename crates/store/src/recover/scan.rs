@@ -6,19 +6,39 @@
 use crate::block::{BlockHeader, HEADER_LEN, Identity};
 use crate::segment::Segments;
 use crate::settings::Settings;
+use crate::wait::all_of;
 use base::{LogPosition, ShardId};
 use rt::File;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 
-const WINDOW_LEN: usize = 1 << 20;
+/// How much is read at once, in bytes, and in parts of which length that are under way together.
+const WINDOW_LEN: usize = 4 << 20;
+const PART_LEN: usize = 512 << 10;
 
-/// Good blocks beyond a bad one.
+/// What lies beyond a bad block, and the bad block itself.
+#[derive(Default)]
 pub(super) struct Later {
-    /// Where the first one starts.
+    /// Where the first good block starts.
     pub(super) first: Option<u64>,
     /// The highest durable position that any of them tells.
     pub(super) mark: u64,
+    /// Every step of the alignment below the limit that holds anything but zeros, in order.
+    pub(super) dirty: Vec<Range<u64>>,
+    /// Bytes of them that are not zero.
+    pub(super) dirty_bytes: u64,
+}
+
+impl Later {
+    fn note_dirty(&mut self, from: u64, bytes: &[u8], align: u64) {
+        let to = from + (bytes.len() as u64).next_multiple_of(align);
+        match self.dirty.last_mut() {
+            Some(last) if last.end == from => last.end = to,
+            _ => self.dirty.push(from..to),
+        }
+        self.dirty_bytes += bytes.iter().filter(|byte| **byte != 0).count() as u64;
+    }
 }
 
 /// A window of the log in memory that moves forward.
@@ -105,19 +125,31 @@ impl Scanner {
         position: u64,
         limit: u64,
     ) -> io::Result<Later> {
-        let mut later = Later {
-            first: None,
-            mark: 0,
-        };
+        let mut later = Later::default();
+        let (step, align) = (self.align, self.align as usize);
+        let bad = self.bytes(segments, position, align).await?;
+        if !is_zero(bad) {
+            later.note_dirty(position, bad, step);
+        }
         let mut next = position + self.align;
         while let Some(at) = self.settle(segments, next).filter(|at| *at < limit) {
-            next = match self.block(segments, at).await? {
-                Some(header) => {
-                    later.first = later.first.or(Some(at));
-                    later.mark = later.mark.max(header.durable_before.0);
-                    header.end()
+            if let Some(header) = self.block(segments, at).await? {
+                later.first = later.first.or(Some(at));
+                later.mark = later.mark.max(header.durable_before.0);
+                next = header.end();
+                let block = self.bytes(segments, at, (next - at) as usize).await?;
+                later.note_dirty(at, block, step);
+                continue;
+            }
+            let rest = self.in_window(at);
+            next = if rest.is_empty() {
+                self.skip_missing(segments, at)
+            } else {
+                let zeros = rest.chunks(align).take_while(|step| is_zero(step)).count();
+                if zeros == 0 {
+                    later.note_dirty(at, &rest[..align.min(rest.len())], step);
                 }
-                None => self.skip_zeros(segments, at),
+                at + zeros.max(1) as u64 * step
             };
         }
         let beyond = segments.iter().map(|segment| segment.start + self.align);
@@ -131,20 +163,21 @@ impl Scanner {
         Ok(later)
     }
 
-    /// The next place after a bad one: beyond the zeros that the window holds, or beyond the end of
-    /// a segment that is shorter than its span.
-    fn skip_zeros<F>(&self, segments: &Segments<F>, at: u64) -> u64 {
+    /// What the window holds from `at` on, which was asked for before.
+    fn in_window(&self, at: u64) -> &[u8] {
         let from = (at - self.window_at) as usize;
-        let Some(rest) = self.window.get(from..).filter(|rest| !rest.is_empty()) else {
-            let segment = segments.at(at).expect("the place is in a segment");
-            return if at >= segment.zeroed_to {
-                segment.end
-            } else {
-                at + self.align
-            };
-        };
-        let zeros = rest.iter().take_while(|byte| **byte == 0).count() as u64;
-        at + (zeros - zeros % self.align).max(self.align)
+        self.window.get(from..).unwrap_or(&[])
+    }
+
+    /// The next place after one of which the file holds nothing: beyond the end of a segment that is
+    /// shorter than its span.
+    fn skip_missing<F>(&self, segments: &Segments<F>, at: u64) -> u64 {
+        let segment = segments.at(at).expect("the place is in a segment");
+        if at >= segment.zeroed_to {
+            segment.end
+        } else {
+            at + self.align
+        }
     }
 
     /// `len` bytes at `position`, fewer at the end of the file.
@@ -161,11 +194,31 @@ impl Scanner {
             let rest = (segment.end - position) as usize;
             let wanted = len.max(WINDOW_LEN).min(rest);
             self.window.clear();
-            self.window = file.read_at(position - start, wanted).await?;
+            self.window = read_in_parts(&*file, position - start, wanted).await?;
             self.window_at = position;
         }
         let from = (position - self.window_at) as usize;
         let to = (from + len).min(self.window.len());
         Ok(self.window.get(from..to).unwrap_or(&[]))
     }
+}
+
+/// Whether all bytes are zero. Looks at all of them: the compiler does many at a time.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().fold(0, |all, byte| all | byte) == 0
+}
+
+/// Reads a piece of a file with several reads under way at once; fewer bytes at the end of the file.
+async fn read_in_parts<F: File>(file: &F, position: u64, len: usize) -> io::Result<Vec<u8>> {
+    let starts = (0..len).step_by(PART_LEN);
+    let reads = starts.map(|at| file.read_at(position + at as u64, PART_LEN.min(len - at)));
+    let mut bytes = Vec::with_capacity(len);
+    for part in all_of(reads).await {
+        let (part, wanted) = (part?, PART_LEN.min(len - bytes.len()));
+        bytes.extend_from_slice(&part);
+        if part.len() < wanted {
+            break;
+        }
+    }
+    Ok(bytes)
 }
