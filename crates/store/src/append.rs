@@ -92,6 +92,9 @@ impl<R: Rt> Inner<R> {
         let align = self.settings.block_align;
         let unit = Unit::new(place.block, position, len as u32, tags_code, align);
         if let Some(chunk) = queue.push(unit) {
+            if let Some(frozen) = &mut *self.frozen.borrow_mut() {
+                frozen.keep(reference, queue);
+            }
             let shard = self.settings.shard;
             let mut pages = self.pages.borrow_mut();
             let page = pages.add(shard, queue.fingerprint(), chunk, &queue.tail);
@@ -181,6 +184,11 @@ impl<R: Rt> Inner<R> {
         };
         let payload = record::deleted_queue_payload(topic, queue);
         let end = self.append_internal(RecordKind::QUEUE_DELETED, &payload)?;
+        if let Some(frozen) = &mut *self.frozen.borrow_mut()
+            && let Some(queue) = self.queues.borrow().get(reference)
+        {
+            frozen.keep(reference, queue);
+        }
         if let Some(gone) = self.queues.borrow_mut().remove(reference) {
             self.pages.borrow_mut().give_back(&gone.pages);
         }

@@ -48,58 +48,53 @@ pub(crate) struct Checkpoint {
     pub(crate) records: Vec<(RecordKind, Vec<u8>)>,
 }
 
-/// Builds a checkpoint: head, queues, then records.
-pub(crate) struct CheckpointWriter {
-    bytes: Vec<u8>,
-    queues: u32,
-}
-
 const QUEUE_COUNT_AT: usize = 40;
 const HEAD_LEN: usize = 44;
 
-impl CheckpointWriter {
-    pub(crate) fn new(head: &CheckpointHead) -> Self {
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(crate::layout::FORMAT_VERSION.to_le_bytes());
-        bytes.extend(head.shard.as_u16().to_le_bytes());
-        bytes.extend(head.sequence.to_le_bytes());
-        bytes.extend(head.position.to_le_bytes());
-        bytes.extend(head.durable.to_le_bytes());
-        bytes.extend(head.secret.to_le_bytes());
-        bytes.extend(((head.window / WINDOW_UNIT) as u32).to_le_bytes());
-        bytes.extend([0; 4]);
-        assert_eq!(bytes.len(), HEAD_LEN);
-        Self { bytes, queues: 0 }
-    }
+/// The beginning of a checkpoint: `queues` queues follow, each by [`put_queue`], then [`put_end`].
+pub(crate) fn put_head(head: &CheckpointHead, queues: u32) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(crate::layout::FORMAT_VERSION.to_le_bytes());
+    bytes.extend(head.shard.as_u16().to_le_bytes());
+    bytes.extend(head.sequence.to_le_bytes());
+    bytes.extend(head.position.to_le_bytes());
+    bytes.extend(head.durable.to_le_bytes());
+    bytes.extend(head.secret.to_le_bytes());
+    bytes.extend(((head.window / WINDOW_UNIT) as u32).to_le_bytes());
+    assert_eq!(bytes.len(), QUEUE_COUNT_AT);
+    bytes.extend(queues.to_le_bytes());
+    bytes
+}
 
-    pub(crate) fn queue(&mut self, queue: &Queue) {
-        let topic = queue.topic.as_bytes();
-        self.bytes.extend((topic.len() as u16).to_le_bytes());
-        self.bytes.extend(topic);
-        self.bytes.extend(queue.id.0.to_le_bytes());
-        self.bytes.extend(queue.min.to_le_bytes());
-        self.bytes.extend(queue.next.to_le_bytes());
-        self.bytes.extend((queue.pages.len() as u32).to_le_bytes());
-        queue
-            .pages
-            .iter()
-            .for_each(|page| self.bytes.extend(page.to_le_bytes()));
-        self.bytes.extend((queue.tail.len() as u16).to_le_bytes());
-        self.bytes.extend(queue.tail.as_flattened());
-        self.queues += 1;
+/// A queue as it was when its next offset was `next`.
+pub(crate) fn put_queue(
+    out: &mut Vec<u8>,
+    queue: &Queue,
+    next: i64,
+    pages: &[u32],
+    tail: &[UnitBytes],
+) {
+    let topic = queue.topic.as_bytes();
+    out.extend((topic.len() as u16).to_le_bytes());
+    out.extend(topic);
+    out.extend(queue.id.0.to_le_bytes());
+    out.extend(queue.min.to_le_bytes());
+    out.extend(next.to_le_bytes());
+    out.extend((pages.len() as u32).to_le_bytes());
+    for page in pages {
+        out.extend(page.to_le_bytes());
     }
+    out.extend((tail.len() as u16).to_le_bytes());
+    out.extend(tail.as_flattened());
+}
 
-    pub(crate) fn finish(mut self, records: &[(RecordKind, Vec<u8>)]) -> Vec<u8> {
-        self.bytes[QUEUE_COUNT_AT..HEAD_LEN].copy_from_slice(&self.queues.to_le_bytes());
-        self.bytes.extend((records.len() as u32).to_le_bytes());
-        for (kind, payload) in records {
-            self.bytes.extend(kind.0.to_le_bytes());
-            self.bytes.extend((payload.len() as u32).to_le_bytes());
-            self.bytes.extend(payload);
-        }
-        let sum = crc32fast::hash(&self.bytes);
-        self.bytes.extend(sum.to_le_bytes());
-        self.bytes
+/// What follows the queues; then comes the checksum of all of it.
+pub(crate) fn put_end(out: &mut Vec<u8>, records: &[(RecordKind, Vec<u8>)]) {
+    out.extend((records.len() as u32).to_le_bytes());
+    for (kind, payload) in records {
+        out.extend(kind.0.to_le_bytes());
+        out.extend((payload.len() as u32).to_le_bytes());
+        out.extend(payload);
     }
 }
 
@@ -207,13 +202,17 @@ mod tests {
         queue.pages = vec![4, 2];
         queue.push(Unit::new(512, 600, 91, -7, 512));
         queue.next = 407;
-        let mut writer = CheckpointWriter::new(&head);
-        table.iter().for_each(|queue| writer.queue(queue));
+        let mut bytes = put_head(&head, 1);
+        for queue in table.iter() {
+            put_queue(&mut bytes, queue, queue.next, &queue.pages, &queue.tail);
+        }
         let records = vec![
             (RecordKind(1), b"one".to_vec()),
             (RecordKind(2), Vec::new()),
         ];
-        let bytes = writer.finish(&records);
+        put_end(&mut bytes, &records);
+        let sum = crc32fast::hash(&bytes);
+        bytes.extend(sum.to_le_bytes());
 
         let read = Checkpoint::decode(head.shard, &bytes).unwrap();
         assert_eq!((read.head, &read.records), (head, &records));

@@ -5,16 +5,13 @@
 
 use crate::block::{BlockHeader, HEADER_LEN};
 use crate::cold::ColdBlock;
-use crate::consume_queue::pages::{Page, PageKey, UNITS_PER_PAGE};
-use crate::consume_queue::{Unit, UnitBytes};
 use crate::damage::Left;
 use crate::error::ReadError;
-use crate::record::{self, Record, RecordKind, TAG_LEN};
+use crate::record::{self, Record, TAG_LEN};
 use crate::stats::add;
 use crate::store::Inner;
 use base::{LogPosition, PhyOffset};
 use rt::{File, Rt};
-use std::borrow::Cow;
 use std::rc::Rc;
 
 impl<R: Rt> Inner<R> {
@@ -193,102 +190,6 @@ impl<R: Rt> Inner<R> {
         len <= self.settings.record_len_max + self.settings.block_bytes
     }
 
-    /// Makes a page of the queue index again, from the log. Places whose message cannot be read
-    /// any more are marked as lost.
-    pub(crate) async fn rebuild_page(&self, key: PageKey) -> Result<Page, ReadError> {
-        self.damaged_page(key.page);
-        base::reached!(PageRebuilt);
-        let mut units: Vec<UnitBytes> = vec![Unit::LOST.encode(); UNITS_PER_PAGE];
-        let (mut position, end) = {
-            let log = self.log.borrow();
-            (log.segments.start(), log.written())
-        };
-        // Only what begins where a block ends is looked at when it is damaged.
-        let mut is_start = true;
-        while position < end {
-            let settled = self.skip_segment_header(position);
-            is_start |= settled > position;
-            position = settled;
-            let bytes = self
-                .read_log(position, 2 * self.settings.block_bytes)
-                .await?;
-            let need = self
-                .peek(position, &bytes)
-                .map_or(0, |header| header.used_len());
-            let bytes = if need > bytes.len() && self.may_be_block(need) {
-                self.read_log(position, need).await?
-            } else {
-                bytes
-            };
-            let checked = self.checked(position, &bytes);
-            let good = checked.map(|(header, block)| (header, Cow::Borrowed(block)));
-            let good = match good {
-                None if is_start && bytes.iter().any(|byte| *byte != 0) => {
-                    match self.damaged_block(position, &bytes) {
-                        Left::Whole(header, block) => Some((header, Cow::Owned(block))),
-                        Left::Parts(proven) => {
-                            self.collect_proven(key, position, &bytes, &proven, &mut units);
-                            None
-                        }
-                    }
-                }
-                good => good,
-            };
-            is_start = good.is_some();
-            let Some((header, block)) = good else {
-                // Segments may have gone meanwhile.
-                let start = self.log.borrow().segments.start();
-                position = (position + self.settings.block_align as u64).max(start);
-                continue;
-            };
-            self.collect_units(key, position, &block[HEADER_LEN..], &mut units);
-            let segment_bytes = self.settings.segment_bytes;
-            position = if header.end_of_segment {
-                position - position % segment_bytes + segment_bytes
-            } else {
-                header.end()
-            };
-        }
-        Ok(Page::encode(key, &units))
-    }
-
-    /// The same for the messages of a damaged block that are proven good.
-    fn collect_proven(
-        &self,
-        key: PageKey,
-        block: u64,
-        bytes: &[u8],
-        proven: &[u64],
-        units: &mut [UnitBytes],
-    ) {
-        for position in proven {
-            let at = (position - block) as usize - TAG_LEN;
-            let found = bytes.get(at..).and_then(record::first);
-            if let Some((Record::Message { tags_code, unit }, _)) = found {
-                self.place_unit(key, block, *position, tags_code, unit, units);
-            }
-        }
-    }
-
-    fn place_unit(
-        &self,
-        key: PageKey,
-        block: u64,
-        position: u64,
-        tags_code: i64,
-        unit: &[u8],
-        units: &mut [UnitBytes],
-    ) {
-        let first = key.chunk * UNITS_PER_PAGE as i64;
-        let head = record::message_head(unit)
-            .filter(|head| Page::fingerprint(head.topic, head.queue_id) == key.queue);
-        let index = head.map_or(-1, |head| head.queue_offset.0 - first);
-        if let Some(place) = usize::try_from(index).ok().and_then(|i| units.get_mut(i)) {
-            let align = self.settings.block_align;
-            *place = Unit::new(block, position, unit.len() as u32, tags_code, align).encode();
-        }
-    }
-
     /// The good block at `position`, from the disk: header, and header with records.
     pub(crate) async fn read_block(
         &self,
@@ -309,32 +210,6 @@ impl<R: Rt> Inner<R> {
         let len = block.len();
         bytes.truncate(len);
         Ok(Some((header, bytes)))
-    }
-
-    /// Takes over the units of a block's messages that belong into a page. A queue of that name
-    /// that was deleted in between leaves nothing.
-    fn collect_units(&self, key: PageKey, block: u64, payload: &[u8], units: &mut [UnitBytes]) {
-        let mut at = 0;
-        while let Some((record, len)) = payload.get(at..).and_then(record::first) {
-            match record {
-                Record::Message { tags_code, unit } => {
-                    let position = block + (HEADER_LEN + at + TAG_LEN) as u64;
-                    self.place_unit(key, block, position, tags_code, unit, units);
-                }
-                Record::Internal {
-                    kind: RecordKind::QUEUE_DELETED,
-                    payload,
-                } => {
-                    let deleted = record::deleted_queue(payload);
-                    if deleted.is_some_and(|(topic, id)| Page::fingerprint(topic, id) == key.queue)
-                    {
-                        units.fill(Unit::LOST.encode());
-                    }
-                }
-                Record::Internal { .. } => {}
-            }
-            at += len;
-        }
     }
 
     pub(crate) fn skip_segment_header(&self, position: u64) -> u64 {

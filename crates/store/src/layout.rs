@@ -415,6 +415,10 @@ impl ShardPaths {
     pub(crate) fn checkpoint(&self, slot: u8) -> PathBuf {
         self.shard.join(format!("checkpoint-{slot}"))
     }
+
+    pub(crate) fn checkpoint_beside(&self, slot: u8) -> PathBuf {
+        self.shard.join(format!("checkpoint-{slot}.new"))
+    }
 }
 
 /// A segment is named by the position of its first byte, in 20 digits.
@@ -425,6 +429,12 @@ pub(crate) fn segment_name(start: u64) -> String {
 /// The number of a run of the key index that its name tells.
 pub(crate) fn key_run_number(name: &str) -> Option<u64> {
     number_of(name)
+}
+
+/// The number that a name of a file of the queue index tells.
+pub(crate) fn index_file_number(name: &str) -> Option<u32> {
+    let is_one = name.len() == 8 && name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|_| is_one)
 }
 
 /// The position that a segment's name tells.

@@ -8,6 +8,7 @@
 mod append;
 mod block;
 mod checkpoint;
+mod checkpoint_file;
 mod checkpointer;
 mod cold;
 mod cold_read;
@@ -19,6 +20,7 @@ mod flush;
 mod key_index;
 mod layout;
 mod lock;
+mod page_rebuild;
 mod read;
 mod record;
 mod recover;

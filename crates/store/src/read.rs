@@ -383,7 +383,7 @@ impl<R: Rt> Inner<R> {
         let bytes = self.page_files.read(key.page).await.map_err(failed)?;
         match Page::decode(key, &bytes) {
             Some(page) => Ok(page),
-            None => self.rebuild_page(key).await,
+            None => Ok(self.rebuild_page(key).await?.page),
         }
     }
 }

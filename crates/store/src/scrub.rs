@@ -183,15 +183,8 @@ impl<R: Rt> Inner<R> {
     }
 
     async fn repair_page(&self, key: PageKey) {
-        let Ok(page) = self.rebuild_page(key).await else {
-            return;
-        };
-        if self.scrub_ends() || !self.page_keys().contains(&key) {
-            return;
-        }
-        let pages = [(key.page, page)];
-        // What fails here fails again where it counts: at the next checkpoint.
-        if self.page_files.write(&pages, |_| {}).await.is_ok() {
+        let rebuilt = self.rebuild_page(key).await;
+        if rebuilt.is_ok_and(|rebuilt| rebuilt.is_written) {
             add(&self.counters.scrub_repaired, 1);
         }
     }

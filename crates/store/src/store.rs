@@ -10,7 +10,7 @@ use crate::cold::ColdCache;
 use crate::commit_log::CommitLog;
 use crate::consume_queue::page_io::PageFiles;
 use crate::consume_queue::pages::Pages;
-use crate::consume_queue::{Queue, QueueRef, QueueTable};
+use crate::consume_queue::{Frozen, Queue, QueueRef, QueueTable};
 use crate::damage::LineBudget;
 use crate::error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 use crate::key_index::{KeyAnswer, KeyIndex, KeyQuery, load};
@@ -101,6 +101,10 @@ pub(crate) struct Inner<R: Rt> {
     pub(crate) checkpoints_owed: Cell<u32>,
     pub(crate) checkpoint_sequence: Cell<u64>,
     pub(crate) checkpoint_position: Cell<u64>,
+    /// What a checkpoint that is being written has still to take over.
+    pub(crate) frozen: RefCell<Option<Frozen>>,
+    /// A checkpoint ended.
+    pub(crate) thawed: Event,
 }
 
 /// See the module.
@@ -534,12 +538,6 @@ impl<R: Rt> ShardStore<R> {
         self.0.delete_expired_now();
     }
 
-    /// Tells `follower` where the log starts, now and whenever that has changed; whatever is
-    /// derived from older messages can go then. It must not call the store.
-    pub fn follow_start(&self, follower: Box<dyn Fn(LogPosition)>) {
-        self.0.follow_start(follower);
-    }
-
     /// Why messages are refused for want of space, when they are.
     pub fn shortage(&self) -> Option<Arc<Shortage>> {
         self.0.present_shortage()
@@ -654,6 +652,8 @@ impl<R: Rt> Inner<R> {
             checkpoints_owed: Cell::new(0),
             checkpoint_sequence: Cell::new(state.checkpoint_sequence),
             checkpoint_position: Cell::new(state.checkpoint_position),
+            frozen: RefCell::default(),
+            thawed: Event::new(),
         };
         (inner, state.records, state.report)
     }
@@ -761,6 +761,7 @@ impl<R: Rt> Inner<R> {
             &self.retention.wanted,
             &self.unsynced_began,
             &self.closed,
+            &self.thawed,
         ] {
             event.notify();
         }

@@ -5,10 +5,12 @@
 //! neither a file nor a page before it needs one. Invariant: `min <= visible <= next`, and units
 //! are dense from `min` to `next`.
 
+mod freeze;
 pub(crate) mod page_io;
 pub(crate) mod pages;
 mod table;
 
+pub(crate) use freeze::Frozen;
 pub(crate) use table::{Queue, QueueTable, UnitPlace, fits_together};
 
 /// A queue of this shard. Small and copyable; it stays valid until the queue is deleted.

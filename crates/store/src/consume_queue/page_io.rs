@@ -4,10 +4,11 @@
 //! number and holds a fixed count of pages; its length says nothing.
 
 use super::pages::{PAGE_LEN, Page};
-use crate::layout::ShardPaths;
+use crate::layout::{ShardPaths, index_file_number};
 use base::HashMap;
 use rt::{Disk, File, IoBuf, OpenMode};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::io;
 use std::rc::Rc;
 
@@ -19,6 +20,8 @@ pub(crate) struct PageFiles<D: Disk> {
     paths: ShardPaths,
     pages_per_file: u32,
     files: RefCell<HashMap<u32, Rc<D::File>>>,
+    /// No file has this number or a higher one, once that was looked at.
+    end: Cell<u32>,
 }
 
 impl<D: Disk> PageFiles<D> {
@@ -28,6 +31,7 @@ impl<D: Disk> PageFiles<D> {
             paths,
             pages_per_file,
             files: RefCell::default(),
+            end: Cell::new(u32::MAX),
         }
     }
 
@@ -84,6 +88,27 @@ impl<D: Disk> PageFiles<D> {
         }
     }
 
+    /// Removes the files that hold nothing but pages from `page_end` on, which nothing on disk names.
+    pub(crate) async fn cut(&self, page_end: u32) -> io::Result<()> {
+        let end = page_end.div_ceil(self.pages_per_file);
+        if end >= self.end.get() {
+            return Ok(());
+        }
+        let names = self.disk.list(&self.paths.index).await?;
+        let numbers = names
+            .iter()
+            .filter_map(|entry| index_file_number(&entry.name));
+        let mut gone: Vec<u32> = numbers.filter(|number| *number >= end).collect();
+        // The last one first: whatever a crash leaves, all files but the last are full.
+        gone.sort_unstable_by_key(|number| Reverse(*number));
+        for number in gone {
+            self.files.borrow_mut().remove(&number);
+            self.disk.remove(&self.paths.index_file(number)).await?;
+        }
+        self.end.set(end);
+        Ok(())
+    }
+
     async fn file(&self, number: u32, create: bool) -> io::Result<Rc<D::File>> {
         if let Some(file) = self.files.borrow().get(&number) {
             return Ok(Rc::clone(file));
@@ -93,6 +118,7 @@ impl<D: Disk> PageFiles<D> {
             Err(error) if create && error.kind() == io::ErrorKind::NotFound => {
                 let file = self.disk.open(&path, OpenMode::CreateNew).await?;
                 self.disk.sync_dir(&self.paths.index).await?;
+                self.end.set(self.end.get().max(number + 1));
                 file
             }
             other => other?,

@@ -7,7 +7,7 @@
 use super::{UNIT_LEN, Unit, UnitBytes};
 use crate::block::{u16_at, u32_at, u64_at};
 use base::{HashMap, QueueId, ShardId};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// Length of a page, in bytes.
@@ -28,6 +28,17 @@ pub(crate) struct PageKey {
     pub(crate) queue: u32,
     /// Which chunk of the queue.
     pub(crate) chunk: i64,
+}
+
+impl PageKey {
+    /// The key of another page of the same queue.
+    pub(crate) fn neighbour(self, chunk: i64, page: u32) -> Self {
+        Self {
+            page,
+            chunk,
+            ..self
+        }
+    }
 }
 
 /// A page in memory.
@@ -72,6 +83,11 @@ impl Page {
         )
     }
 
+    /// All units, in order.
+    pub(crate) fn units(&self) -> impl DoubleEndedIterator<Item = Unit> {
+        (0..UNITS_PER_PAGE).map(|at| self.unit(at))
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -89,7 +105,8 @@ impl Page {
 pub(crate) struct Pages {
     /// First page that was never used.
     next: u32,
-    free: Vec<u32>,
+    /// The lowest is used first, so that the end of the files becomes free.
+    free: BTreeSet<u32>,
     /// Given back since the last checkpoint, and since the one before.
     given_back: [Vec<u32>; 2],
     in_memory: HashMap<u32, Page>,
@@ -106,10 +123,7 @@ impl Pages {
         let taken: base::HashSet<u32> = used.iter().copied().collect();
         Self {
             next,
-            free: (0..next)
-                .rev()
-                .filter(|page| !taken.contains(page))
-                .collect(),
+            free: (0..next).filter(|page| !taken.contains(page)).collect(),
             given_back: [Vec::new(), Vec::new()],
             in_memory: HashMap::default(),
             clean: VecDeque::new(),
@@ -126,7 +140,7 @@ impl Pages {
         chunk: i64,
         units: &[UnitBytes],
     ) -> u32 {
-        let page = self.free.pop().unwrap_or_else(|| {
+        let page = self.free.pop_first().unwrap_or_else(|| {
             self.next += 1;
             self.next - 1
         });
@@ -213,6 +227,14 @@ impl Pages {
         self.given_back[0].extend(given_back);
     }
 
+    /// Forgets free pages behind all others. Gives the number of pages that are left.
+    pub(crate) fn cut_free_end(&mut self) -> u32 {
+        while self.next > 0 && self.free.remove(&(self.next - 1)) {
+            self.next -= 1;
+        }
+        self.next
+    }
+
     /// A checkpoint that does not name `given_back` is on disk.
     pub(crate) fn checkpoint_done(&mut self, given_back: Vec<u32>) {
         let free = std::mem::replace(&mut self.given_back[1], given_back);
@@ -272,6 +294,20 @@ mod tests {
             pages.checkpoint_done(given_back);
         }
         assert_eq!(pages.add(shard, 1, 0, &units()), 0);
+    }
+
+    #[test]
+    fn free_pages_at_the_end_are_forgotten_and_those_between_are_used_first() {
+        let mut pages = Pages::new(&[1, 4, 9], 1 << 20);
+        assert_eq!(pages.cut_free_end(), 10);
+        pages.give_back(&[9]);
+        for left in [10, 5] {
+            let given_back = pages.checkpoint_begins();
+            pages.checkpoint_done(given_back);
+            assert_eq!(pages.cut_free_end(), left);
+        }
+        let next = [0, 2, 3, 5].map(|_| pages.add(ShardId::new(0), 1, 0, &units()));
+        assert_eq!(next, [0, 2, 3, 5]);
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Queue {
     }
 
     /// Offset of the first unit in the tail.
-    fn tail_start(&self) -> i64 {
+    pub(super) fn tail_start(&self) -> i64 {
         self.next - self.tail.len() as i64
     }
 
@@ -213,6 +213,16 @@ impl QueueTable {
     pub(crate) fn get_mut(&mut self, reference: QueueRef) -> Option<&mut Queue> {
         let slot = self.slots.get_mut(reference.slot as usize)?;
         slot.queue.as_mut().filter(|_| slot.turn == reference.turn)
+    }
+
+    /// What each slot holds.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Option<&Queue>> {
+        self.slots.iter().map(|slot| slot.queue.as_ref())
+    }
+
+    /// The queue that a slot holds.
+    pub(super) fn in_slot(&self, slot: usize) -> Option<&Queue> {
+        self.slots.get(slot)?.queue.as_ref()
     }
 
     /// All queues, in the order of their slots.

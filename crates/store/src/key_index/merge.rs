@@ -1,9 +1,9 @@
 //! Merging runs, so that a query asks few of them.
 //!
 //! Which runs are merged is a pure choice over their sizes; merging itself reads a few pages of each
-//! and writes one run that covers what they covered. Invariant: the merged run has its name before
-//! the old ones lose theirs, and covers exactly their parts of the log, so that whatever a crash
-//! leaves behind, a start can tell which ones count.
+//! and writes one run that covers what they covered, as far as the log still has it. Invariant: the
+//! merged run has its name before the old ones lose theirs, and covers what is left of exactly their
+//! parts of the log, so that whatever a crash leaves behind, a start can tell which ones count.
 
 use super::keys::Entry;
 use super::page::RunHead;
@@ -148,8 +148,8 @@ impl<F: File> Reader<F> {
 }
 
 impl<R: Rt> Inner<R> {
-    /// Merges `inputs` into one run. Without effect when one of them turns out to be damaged, or is
-    /// removed meanwhile.
+    /// Merges `inputs` into one run without what the log has lost. Without effect when one of them
+    /// turns out to be damaged, or is removed meanwhile.
     pub(super) async fn merge_runs(&self, inputs: &[RunRef<R>]) -> io::Result<()> {
         let mut readers: Vec<_> = inputs
             .iter()
@@ -159,12 +159,13 @@ impl<R: Rt> Inner<R> {
                 entries: Vec::new().into_iter(),
             })
             .collect();
+        let start = self.log.borrow().segments.start();
         let mut writer = self.run_writer().await?;
-        let merged = self.merge_into(&mut writer, &mut readers).await;
+        let merged = self.merge_into(&mut writer, &mut readers, start).await;
         let is_whole = !matches!(merged, Ok(None));
         let stopped = || io::Error::from(io::ErrorKind::Interrupted);
         let count = merged.and_then(|count| count.ok_or_else(stopped));
-        let head = count.map(|count| head_of(inputs, count));
+        let head = count.map(|count| head_of(inputs, count, start));
         let merged = match self.finish_run(writer, head).await {
             Err(_) if !is_whole => return Ok(()),
             finished => finished?,
@@ -185,6 +186,7 @@ impl<R: Rt> Inner<R> {
         &self,
         writer: &mut RunWriter<R::Disk>,
         readers: &mut [Reader<FileOf<R>>],
+        start: u64,
     ) -> io::Result<Option<u64>> {
         let mut count = 0;
         loop {
@@ -194,7 +196,12 @@ impl<R: Rt> Inner<R> {
                     return Ok(None);
                 }
             }
-            if take_least(readers, &mut count, |entry| writer.push(entry)) {
+            let take = |entry: Entry| {
+                let is_kept = entry.position() >= start;
+                count += u64::from(is_kept);
+                is_kept && writer.push(entry)
+            };
+            if take_least(readers, take) {
                 add(&self.counters.key_run_bytes, writer.write().await?);
             }
             if self.closing.get() || self.fenced.borrow().is_some() {
@@ -225,11 +232,7 @@ impl<R: Rt> Inner<R> {
 
 /// Takes entries in order until a reader is empty or `take` says that it is enough. True in the
 /// latter case.
-fn take_least<F>(
-    readers: &mut [Reader<F>],
-    count: &mut u64,
-    mut take: impl FnMut(Entry) -> bool,
-) -> bool
+fn take_least<F>(readers: &mut [Reader<F>], mut take: impl FnMut(Entry) -> bool) -> bool
 where
     F: File,
 {
@@ -248,7 +251,6 @@ where
             Some(order) => least.0.0 = order,
             None => drop(PeekMut::pop(least)),
         }
-        *count += 1;
         if take(entry) {
             return true;
         }
@@ -259,11 +261,13 @@ where
     false
 }
 
-fn head_of<F>(inputs: &[Rc<Run<F>>], entries: u64) -> RunHead {
+fn head_of<F>(inputs: &[Rc<Run<F>>], entries: u64, start: u64) -> RunHead {
     let heads = || inputs.iter().map(|run| run.head);
+    let from = heads().map(|head| head.from).min().unwrap_or(0);
+    let to = heads().map(|head| head.to).max().unwrap_or(0);
     RunHead {
-        from: heads().map(|head| head.from).min().unwrap_or(0),
-        to: heads().map(|head| head.to).max().unwrap_or(0),
+        from: from.max(start).min(to),
+        to,
         entries,
         times: (
             heads().map(|head| head.times.0).min().unwrap_or(i64::MAX),

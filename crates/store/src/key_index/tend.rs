@@ -1,4 +1,5 @@
-//! Tending runs: removing those of removed log, merging, and making again what is missing or damaged.
+//! Tending runs: removing those of removed log and cutting the oldest, merging, and making again what
+//! is missing or damaged.
 //!
 //! Owned by the shard; a task of low priority that reads the log no faster than it may. Invariant: a
 //! run is removed only when all of its log is gone, when a merged run covers it, or when it is
@@ -32,6 +33,8 @@ pub(crate) async fn tend_task<R: Rt>(inner: Rc<Inner<R>>) {
         inner.remove_dead_runs().await;
         let done = if let Some(inputs) = inner.runs_to_merge() {
             inner.merge_runs(&inputs).await.map(|()| true)
+        } else if let Some(input) = inner.run_to_cut() {
+            inner.merge_runs(&[input]).await.map(|()| true)
         } else if let Some(gap) = inner.newest_gap() {
             inner.index_gap(gap, &mut rebuild).await.map(|()| true)
         } else {
@@ -171,6 +174,16 @@ impl<R: Rt> Inner<R> {
         let span_max = span.max(16 * self.settings.checkpoint_bytes);
         let chosen = choose(&sizes, batch_entries_max(&self.settings) as u64, span_max)?;
         Some(runs[chosen].to_vec())
+    }
+
+    /// The oldest run, when the log has lost most of what it covers: it is written again without that.
+    fn run_to_cut(&self) -> Option<RunRef<R>> {
+        let start = self.log.borrow().segments.start();
+        let runs = self.keys.runs.borrow();
+        let oldest = runs.first()?;
+        let (from, to) = (oldest.head.from, oldest.head.to);
+        let is_mostly_gone = start.saturating_sub(from) > to.saturating_sub(start);
+        (is_mostly_gone && oldest.head.pages() > 1).then(|| Rc::clone(oldest))
     }
 
     /// Reads a part of the log that nothing covers and writes a run for the beginning of it, as long

@@ -20,7 +20,6 @@ pub(crate) use times::{Ended, Times};
 use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
-use base::LogPosition;
 use base::activity::{Activity, Busy};
 use policy::{Verdict, used};
 use rt::sync::Event;
@@ -31,9 +30,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Told where the log starts, whenever that has changed.
-pub(crate) type Follower = dyn Fn(LogPosition);
 
 /// What retention knows.
 pub(crate) struct State {
@@ -52,7 +48,6 @@ pub(crate) struct State {
     /// Rounds that take expired segments at any hour.
     asked: Cell<u32>,
     pub(crate) wanted: Event,
-    followers: RefCell<Vec<Box<Follower>>>,
 }
 
 impl State {
@@ -67,7 +62,6 @@ impl State {
             repeated_at: Cell::new(0),
             asked: Cell::new(0),
             wanted: Event::new(),
-            followers: RefCell::default(),
         }
     }
 
@@ -199,11 +193,6 @@ impl<R: Rt> Inner<R> {
         self.retention.wanted.notify();
     }
 
-    pub(crate) fn follow_start(&self, follower: Box<Follower>) {
-        follower(LogPosition(self.log.borrow().segments.start()));
-        self.retention.followers.borrow_mut().push(follower);
-    }
-
     /// One look: notes what the disk has, takes segments away, cuts what is left over.
     async fn retain(&self) {
         let asked = self.retention.asked.get();
@@ -325,6 +314,7 @@ impl<R: Rt> Inner<R> {
         }
         let start = self.log.borrow().segments.start();
         self.rename_to_spare(start).await?;
+        self.wait_thawed().await;
         let behind = self.retention.slots.get().into_iter().all(|at| at >= end);
         base::always!(TrimWithinCheckpoints, behind);
         base::reached!(SegmentGone);

@@ -128,12 +128,13 @@ impl<R: Rt> Inner<R> {
         });
         self.apply_trims(trims);
         self.cold.borrow_mut().drop_below(start);
-        for follower in self.retention.followers.borrow().iter() {
-            follower(LogPosition(start));
-        }
     }
 
     fn apply_trims(&self, trims: Vec<Trim>) {
+        assert!(
+            self.frozen.borrow().is_none(),
+            "no checkpoint takes queues over meanwhile"
+        );
         let mut queues = self.queues.borrow_mut();
         for trim in trims {
             if let Some(queue) = queues.get_mut(trim.queue) {

@@ -158,6 +158,48 @@ fn a_damaged_index_page_is_made_again_from_the_log() {
 }
 
 #[test]
+fn damaged_index_pages_of_a_queue_are_made_again_together_and_on_the_disk_too() {
+    let settings = Settings {
+        index_file_pages: 16_384,
+        index_cache_bytes: 4_096,
+        ..settings(FlushMode::Sync)
+    };
+    let (_world, host) = world(9);
+    let (store, _) = open(&host, settings.clone());
+    host.block_on(0, |_| async move {
+        for i in 0..2_000 {
+            append_waiting(&store, "T", &body(i, 20)).await;
+            append_waiting(&store, "U", &body(i, 20)).await;
+        }
+        store.close().await.unwrap();
+    });
+    host.crash(Crash::Power);
+    let index = PathBuf::from("/store/shard-000/index/00000000");
+    let good = host.peek(&index).unwrap();
+    let pages = good.len() as u64 / 4_096;
+    assert!(pages >= 18, "{pages}");
+    // The first, some in the middle, the last.
+    for page in [0, 1, 5, 6, 7, 8, 9, 10, pages - 1] {
+        assert!(host.rot(&index, page * 4_096 + 900, 4));
+    }
+    let (store, _) = open(&host, settings);
+    let (read, damaged) = host.block_on(0, |_| async move {
+        let read = [
+            read_numbers(&store, "T", 0).await,
+            read_numbers(&store, "U", 0).await,
+        ];
+        (read, store.stats().damaged)
+    });
+    let all: Vec<u64> = (0..2_000).collect();
+    assert_eq!(read, [all.clone(), all]);
+    assert_eq!(damaged, 9, "each is found once");
+    assert!(
+        host.peek(&index).unwrap() == good,
+        "they are written back as they were"
+    );
+}
+
+#[test]
 fn a_missing_segment_in_the_middle_is_refused_by_name() {
     let (_world, host, _) = killed(8, no_checkpoints());
     host.block_on(0, |sim| async move {

@@ -1,6 +1,7 @@
 //! Tests of the whole store on the simulated disk.
 
 mod bad_files;
+mod checkpoints;
 mod crash;
 mod damage;
 mod fence;

@@ -1,11 +1,11 @@
 //! Old segments go, and become new ones.
 
-use crate::testing::{append_waiting, body, open, read_numbers, settings, world};
+use crate::testing::{
+    append_waiting, body, message_len, message_with, open, read_numbers, settings, world,
+};
 use crate::{FlushMode, GetStatus, ReadLimits, RecordKind, Retention, Settings};
 use base::{QueueId, QueueOffset};
 use sim::{Crash, Host, World};
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -205,18 +205,105 @@ fn too_large_a_log_loses_its_oldest_segments_whatever_their_age() {
     assert_eq!(read, (min as u64..400).collect::<Vec<_>>());
 }
 
+/// Bytes of files whose path has `part`.
+fn bytes_of(host: &Host, part: &str) -> u64 {
+    let files = host.files().into_iter();
+    let wanted = files.filter(|file| file.0.to_string_lossy().contains(part));
+    wanted.map(|file| file.1).sum()
+}
+
 #[test]
-fn followers_are_told_where_the_log_starts() {
+fn space_of_the_indexes_comes_back_with_the_log() {
     let (world, host) = world(8);
-    let (store, _) = open(&host, keeping(1));
-    let told: Rc<RefCell<Vec<u64>>> = Rc::default();
-    let follower = Rc::clone(&told);
-    store.follow_start(Box::new(move |start| follower.borrow_mut().push(start.0)));
-    fill(&host, &store, "T", 0..100);
+    let kept = Settings {
+        // A file of the queue index holds two pages.
+        index_file_pages: 2,
+        ..keeping(1)
+    };
+    let (store, _) = open(&host, kept.clone());
+    let sending = store.clone();
+    host.block_on(0, |_| async move {
+        for number in 0..6_000_u64 {
+            let properties = format!("UNIQ_KEY\u{1}K{number}\u{2}");
+            let bytes = body(number, 20);
+            let len = message_len("T", &bytes) + properties.len();
+            let queue = sending.queue_or_create("T", QueueId(0));
+            sending.wait_room().await;
+            let appended = sending.append_with(queue, len, 7, |out, place| {
+                let message = message_with(place, "T", QueueId(0), &bytes, &properties);
+                out.copy_from_slice(&message);
+            });
+            appended.unwrap();
+        }
+        sending.close().await.unwrap();
+    });
+    drop(store);
+    host.crash(Crash::Power);
+    let (keys, pages) = (bytes_of(&host, "/keys/"), bytes_of(&host, "/index/"));
+    assert!(keys > 90_000 && pages > 100_000, "{keys} {pages}");
+    let (store, _) = open(&host, kept);
     pass(&world, 3);
-    let told = told.borrow();
-    assert!(told.len() > 3 && told.is_sorted(), "{told:?}");
-    assert_eq!(told.last(), Some(&store.stats().start));
+    // Checkpoints that name none of it.
+    fill(&host, &store, "U", 0..150);
+    pass(&world, 3);
+    fill(&host, &store, "U", 150..300);
+    pass(&world, 1);
+    let (keys_now, pages_now) = (bytes_of(&host, "/keys/"), bytes_of(&host, "/index/"));
+    assert!(keys_now < keys / 8, "{keys_now} of {keys}");
+    assert!(pages_now <= 4 * 4_096, "{pages_now} of {pages}");
+}
+
+#[test]
+fn a_run_most_of_whose_log_is_gone_is_written_again_without_that() {
+    let (world, host) = world(9);
+    let (store, _) = open(&host, keeping(2));
+    let send = |store: &crate::testing::Store, numbers: std::ops::Range<u64>| {
+        let store = store.clone();
+        host.block_on(0, |_| async move {
+            for number in numbers {
+                let properties = format!("UNIQ_KEY\u{1}K{number}\u{2}");
+                let bytes = body(number, 100);
+                let len = message_len("T", &bytes) + properties.len();
+                let queue = store.queue_or_create("T", QueueId(0));
+                store.wait_room().await;
+                let appended = store.append_with(queue, len, 7, |out, place| {
+                    let message = message_with(place, "T", QueueId(0), &bytes, &properties);
+                    out.copy_from_slice(&message);
+                });
+                appended.unwrap();
+            }
+        });
+    };
+    // Most of the log two hours before the rest, and one run over all of it.
+    send(&store, 0..4_000);
+    pass(&world, 1);
+    send(&store, 4_000..5_000);
+    let closing = store.clone();
+    host.block_on(0, |_| async move { closing.close().await.unwrap() });
+    drop(store);
+    host.crash(Crash::Power);
+    let before = bytes_of(&host, "/keys/");
+    let (store, _) = open(&host, keeping(2));
+    pass(&world, 1);
+    world.run_for(Duration::from_mins(10));
+    let stats = store.stats();
+    assert!(stats.segments_removed > 3, "{stats:?}");
+    let now = bytes_of(&host, "/keys/");
+    // The run held the keys of 4,096 messages, 254 in a page.
+    assert!(now + 12 * 4_096 < before, "{now} of {before}");
+    let query = crate::KeyQuery {
+        topic: "T",
+        key: "K4900",
+        kind: crate::KeyKind::Any,
+        count_max: 9,
+        bytes_max: 1 << 20,
+        times_ms: (i64::MIN, i64::MAX),
+    };
+    let found = host.block_on(
+        0,
+        |_| async move { store.query_keys(&query).await.unwrap() },
+    );
+    assert_eq!(found.messages.len(), 1);
 }
 
 /// Metadata and offsets after both checkpoints were lost.
