@@ -49,7 +49,7 @@ fn verify(arguments: &StoreVerify) -> Outcome {
     let seconds = progress.end();
     let report = report.map_err(not_looked_at)?;
     let text = if arguments.json {
-        format!("{:#}\n", json_of(&report))
+        format!("{:#}\n", json_of(&report, seconds))
     } else {
         text_of(&report, seconds)
     };
@@ -77,18 +77,20 @@ fn text_of(report: &VerifyReport, seconds: f64) -> String {
     for shard in &report.shards {
         let _ = writeln!(
             text,
-            "shard {}: {} segments, {} blocks, {} messages, {} records, {} index pages; log {} to {}, \
-             durable to {}; {} bytes of torn tail",
+            "shard {}: {} segments, {} blocks, {} messages, {} records, {} index pages, {} key pages; \
+             log {} to {}, durable to {}; {} bytes of torn tail, {} records in the tail ring only",
             shard.shard,
             shard.segments,
             shard.blocks,
             shard.messages,
             shard.records,
             shard.index_pages,
+            shard.key_pages,
             shard.start,
             shard.end,
             shard.durable,
-            shard.tail_bytes
+            shard.tail_bytes,
+            shard.ring_records
         );
     }
     let mebibytes = report.bytes_read as f64 / f64::from(1 << 20);
@@ -105,12 +107,13 @@ fn text_of(report: &VerifyReport, seconds: f64) -> String {
     text
 }
 
-fn json_of(report: &VerifyReport) -> Value {
+fn json_of(report: &VerifyReport, seconds: f64) -> Value {
     let shard = |s: &store::ShardSummary| {
         json!({
             "shard": s.shard, "segments": s.segments, "blocks": s.blocks, "messages": s.messages,
-            "records": s.records, "indexPages": s.index_pages, "start": s.start, "end": s.end,
-            "durable": s.durable, "tailBytes": s.tail_bytes,
+            "records": s.records, "indexPages": s.index_pages, "keyPages": s.key_pages,
+            "start": s.start, "end": s.end, "durable": s.durable, "tailBytes": s.tail_bytes,
+            "ringBlocks": s.ring_blocks, "ringRecords": s.ring_records,
         })
     };
     let finding = |f: &store::Finding| {
@@ -124,6 +127,7 @@ fn json_of(report: &VerifyReport) -> Value {
         "formatVersion": report.format_version,
         "sound": report.is_sound(),
         "bytesRead": report.bytes_read,
+        "seconds": seconds,
         "shards": report.shards.iter().map(shard).collect::<Vec<_>>(),
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
     })

@@ -16,13 +16,16 @@ mod merge;
 mod page;
 mod query;
 mod run;
+mod run_check;
 mod tend;
 
 pub(crate) use follow::follow_task;
 pub(crate) use keep::keep_task;
 pub use keys::KeyKind;
 pub(crate) use load::load;
+pub(crate) use page::PAGE_LEN;
 pub use query::{KeyAnswer, KeyQuery, KeyedMessage};
+pub(crate) use run_check::RunCheck;
 pub(crate) use tend::tend_task;
 
 use crate::settings::Settings;

@@ -14,4 +14,5 @@ mod ring;
 mod scrub;
 mod space;
 mod verify;
+mod verify_derived;
 mod window;

@@ -10,10 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The files of a simulated host.
-struct Copy(BTreeMap<PathBuf, Vec<u8>>);
+pub(super) struct Copy(BTreeMap<PathBuf, Vec<u8>>);
 
 impl Copy {
-    fn of(host: &Host) -> Self {
+    pub(super) fn of(host: &Host) -> Self {
         let paths = host.files().into_iter().map(|(path, ..)| path);
         let bytes = paths.map(|path| (path.clone(), host.peek(&path).expect("it is there")));
         Self(bytes.collect())

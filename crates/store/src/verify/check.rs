@@ -29,6 +29,10 @@ pub enum FindingKind {
     SegmentHeader,
     /// A page of the queue index, which is made again from the log.
     IndexPage,
+    /// A run of the key index, which is made again from the log.
+    KeyRun,
+    /// The tail ring of a store that was not closed in order.
+    TailRing,
     /// A checkpoint, without which a start reads more.
     Checkpoint,
     /// Offsets of a queue that no message in the log has.
@@ -47,6 +51,8 @@ impl FindingKind {
             Self::MissingSegment => "missingSegment",
             Self::SegmentHeader => "segmentHeader",
             Self::IndexPage => "indexPage",
+            Self::KeyRun => "keyRun",
+            Self::TailRing => "tailRing",
             Self::Checkpoint => "checkpoint",
             Self::Offsets => "offsets",
             Self::Layout => "layout",
@@ -57,7 +63,7 @@ impl FindingKind {
     pub fn loses_messages(self) -> bool {
         matches!(
             self,
-            Self::Block | Self::Message | Self::MissingSegment | Self::Offsets
+            Self::Block | Self::Message | Self::MissingSegment | Self::Offsets | Self::TailRing
         )
     }
 }
@@ -94,6 +100,12 @@ pub struct ShardSummary {
     pub records: u64,
     /// Good pages of the queue index.
     pub index_pages: u64,
+    /// Good pages of the key index.
+    pub key_pages: u64,
+    /// Good blocks that only the tail ring holds, which the next start brings into the log.
+    pub ring_blocks: u64,
+    /// Records in them.
+    pub ring_records: u64,
     /// Where the log starts.
     pub start: u64,
     /// Where the last good block ends.
@@ -155,6 +167,8 @@ pub fn verify<S: Source>(
         check.checkpoints();
         check.segments(source)?;
         check.index(source)?;
+        check.tail_ring(source)?;
+        check.key_index(source)?;
         let Check {
             summary,
             mut findings,
@@ -169,10 +183,10 @@ pub fn verify<S: Source>(
     Ok(report)
 }
 
-struct Check<'a> {
-    files: &'a ShardFiles,
+pub(super) struct Check<'a> {
+    pub(super) files: &'a ShardFiles,
     progress: &'a mut dyn FnMut(u64),
-    summary: ShardSummary,
+    pub(super) summary: ShardSummary,
     findings: Vec<Finding>,
     holes: Vec<Hole>,
     /// Next offset of each queue by the log, by topic.
@@ -207,7 +221,14 @@ impl<'a> Check<'a> {
         }
     }
 
-    fn find(&mut self, kind: FindingKind, path: &Path, position: u64, len: u64, text: String) {
+    pub(super) fn find(
+        &mut self,
+        kind: FindingKind,
+        path: &Path,
+        position: u64,
+        len: u64,
+        text: String,
+    ) {
         let (shard, path) = (self.files.shard.as_u16(), path.to_owned());
         self.findings.push(Finding {
             kind,

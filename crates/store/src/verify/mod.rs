@@ -6,6 +6,7 @@
 //! it is a torn tail that the next start erases. Invariant: nothing is written.
 
 mod check;
+mod derived;
 mod dump;
 mod walk;
 
@@ -14,7 +15,7 @@ pub use dump::{DumpedBlock, DumpedSegment, Dumper, Wanted, dump};
 
 use crate::block::{BlockHeader, HEADER_LEN, Identity, u32_at};
 use crate::checkpoint::Checkpoint;
-use crate::layout::{Layout, ShardPaths, segment_start};
+use crate::layout::{Layout, ShardPaths, key_run_number, segment_start};
 use crate::segment::{SEGMENT_HEADER_LEN, SegmentHeader};
 use base::{LogPosition, ShardId};
 use std::io;
@@ -127,6 +128,12 @@ pub fn stored_bytes<S: Source>(source: &S, root: &Path) -> Result<u64, VerifyErr
             .iter()
             .filter(|(name, _)| segment_start(name).is_some());
         bytes += segments.map(|(_, len)| len).sum::<u64>();
+        let keys = source.list(&paths.keys);
+        let keys = keys.map_err(VerifyError::io(&paths.keys))?;
+        let runs = keys
+            .iter()
+            .filter(|(name, _)| key_run_number(name).is_some());
+        bytes += runs.map(|(_, len)| len).sum::<u64>();
     }
     Ok(bytes)
 }
