@@ -105,6 +105,10 @@ impl Rt for Glommio {
         self.0.queues.spawn(class, task);
     }
 
+    fn release_memory(&self) {
+        crate::heap::release();
+    }
+
     fn disk(&self) -> &GlommioDisk {
         &self.0.disk
     }

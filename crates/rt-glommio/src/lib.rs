@@ -3,7 +3,8 @@
 //! [`run`] starts the shards and hands each a [`Glommio`] (its `rt::Rt`), its ends of the mesh, and
 //! the means to say "ready" and to learn of "stop". Everything that glommio 0.9 does in a
 //! surprising way is met here, beside the code that meets it, so that nothing above needs to know.
-//! Invariant: no `RocketMQ` logic here, and unsafe code only in `adopt.rs` and `map.rs`.
+//! Invariant: no `RocketMQ` logic here, and unsafe code only in `adopt.rs`, `heap.rs`
+//! and `map.rs`.
 
 mod adopt;
 mod buf;
@@ -12,6 +13,7 @@ mod engine;
 mod error;
 mod executor;
 mod file_system;
+mod heap;
 mod life;
 mod map;
 mod mesh;

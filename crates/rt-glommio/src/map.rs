@@ -1,4 +1,4 @@
-//! A mapped file that outlives the process: the only unsafe code besides `adopt`.
+//! A mapped file that outlives the process: unsafe code as in `adopt` and `heap`.
 //!
 //! Owned by the shard that mapped it. A store is a copy into shared memory that the kernel owns, so
 //! it is in the file the moment it is made, whatever becomes of the process. The room of the file is

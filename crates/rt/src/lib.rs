@@ -65,6 +65,10 @@ pub trait Rt: Clone + 'static {
     /// Starts a task on this shard. It runs until it ends by itself: there is no cancel.
     fn spawn(&self, class: Class, task: impl Future<Output = ()> + 'static);
 
+    /// Gives free memory back to the system, where the engine can. It may take milliseconds: for
+    /// quiet moments.
+    fn release_memory(&self) {}
+
     /// The shard's disk.
     fn disk(&self) -> &Self::Disk;
     /// The shard's network.

@@ -382,6 +382,13 @@ impl<D: Disk> CommitLog<D> {
         }
     }
 
+    /// Drops blocks that are written until the tail cache holds at most `keep` bytes, and spare
+    /// buffers.
+    pub(crate) fn release_memory(&mut self, keep: usize) {
+        while self.tail.shed_above(keep, self.written).is_some() {}
+        self.spares = Vec::new();
+    }
+
     /// Where a block of at least `need` bytes may start at or after `position`, and the room that
     /// its segment has from there.
     fn next_block(&self, position: u64, need: u64) -> (u64, u64) {

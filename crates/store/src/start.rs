@@ -7,6 +7,7 @@
 use crate::checkpointer::checkpoint_task;
 use crate::error::OpenError;
 use crate::flush::{lateness_task, sync_task, write_task};
+use crate::idle::idle_task;
 use crate::key_index::{follow_task, keep_task, tend_task};
 use crate::layout::ShardPaths;
 use crate::retention::{retention_task, space_task};
@@ -154,6 +155,7 @@ impl<R: Rt> Inner<R> {
         self.start(Class::Housekeeping, stall_task(Rc::clone(self)));
         self.start(Class::Housekeeping, scrub_task(Rc::clone(self)));
         self.start(Class::Housekeeping, zero_task(Rc::clone(self)));
+        self.start(Class::Housekeeping, idle_task(Rc::clone(self)));
         self.start(Class::Housekeeping, checkpoint_task(Rc::clone(self)));
         self.start(Class::Housekeeping, retention_task(Rc::clone(self)));
         self.start(Class::Housekeeping, space_task(Rc::clone(self)));

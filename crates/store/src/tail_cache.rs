@@ -45,7 +45,12 @@ impl<B: IoBuf> TailCache<B> {
 
     /// Gives up the oldest block, if it is below `written` and more than the limit is held.
     pub(crate) fn shed(&mut self, written: u64) -> Option<Rc<B>> {
-        let too_much = self.bytes > self.bytes_max;
+        self.shed_above(self.bytes_max, written)
+    }
+
+    /// The same with another limit, in bytes.
+    pub(crate) fn shed_above(&mut self, bytes_max: usize, written: u64) -> Option<Rc<B>> {
+        let too_much = self.bytes > bytes_max;
         let oldest = self
             .blocks
             .front()

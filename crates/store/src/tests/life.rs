@@ -256,3 +256,26 @@ fn metadata_outlives_checkpoints_that_come_before_its_source() {
         });
     }
 }
+
+#[test]
+fn a_store_that_rests_holds_little_memory_and_everything_stays_readable() {
+    let (world, host) = world(77);
+    let settings = settings(FlushMode::Sync);
+    let keep = settings.tail_cache_bytes as u64 / 8;
+    let (store, _) = open(&host, settings);
+    let sending = store.clone();
+    host.block_on(0, |_| async move {
+        for number in 0..200 {
+            append_waiting(&sending, "T", &body(number, 300)).await;
+        }
+    });
+    world.run_for(std::time::Duration::from_secs(3));
+    assert!(store.stats().tail_cache_bytes > 2 * keep);
+    world.run_for(std::time::Duration::from_secs(20));
+    assert!(store.stats().tail_cache_bytes <= keep);
+    let numbers = host.block_on(0, |_| async move {
+        append_waiting(&store, "T", &body(200, 300)).await;
+        read_numbers(&store, "T", 0).await
+    });
+    assert_eq!(numbers, (0..=200).collect::<Vec<_>>());
+}
