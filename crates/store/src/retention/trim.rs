@@ -128,6 +128,8 @@ impl<R: Rt> Inner<R> {
         });
         self.apply_trims(trims);
         self.cold.borrow_mut().drop_below(start);
+        // Runs of the key index that were about it may go.
+        self.keys.tend_wanted.notify();
     }
 
     fn apply_trims(&self, trims: Vec<Trim>) {

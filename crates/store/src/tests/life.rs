@@ -274,7 +274,8 @@ fn a_store_that_rests_holds_little_memory_and_everything_stays_readable() {
     world.run_for(std::time::Duration::from_secs(20));
     assert!(store.stats().tail_cache_bytes <= keep);
     let numbers = host.block_on(0, |_| async move {
-        append_waiting(&store, "T", &body(200, 300)).await;
+        let end = append_waiting(&store, "T", &body(200, 300)).await.end;
+        store.wait_acknowledged(end).await.unwrap();
         read_numbers(&store, "T", 0).await
     });
     assert_eq!(numbers, (0..=200).collect::<Vec<_>>());
