@@ -5,7 +5,7 @@
 
 use crate::block::HEADER_LEN;
 use crate::commit_log::{NoPlace, Place};
-use crate::consume_queue::{QueueRef, Unit};
+use crate::consume_queue::{Queue, QueueRef, Unit};
 use crate::error::AppendError;
 use crate::record::{self, RecordKind, TAG_LEN};
 use crate::settings::FlushMode;
@@ -92,13 +92,7 @@ impl<R: Rt> Inner<R> {
         let align = self.settings.block_align;
         let unit = Unit::new(place.block, position, len as u32, tags_code, align);
         if let Some(chunk) = queue.push(unit) {
-            if let Some(frozen) = &mut *self.frozen.borrow_mut() {
-                frozen.keep(reference, queue);
-            }
-            let shard = self.settings.shard;
-            let mut pages = self.pages.borrow_mut();
-            let page = pages.add(shard, queue.fingerprint(), chunk, &queue.tail);
-            queue.turn_page(page);
+            self.turn_page(reference, queue, chunk);
         }
         let end = LogPosition(position + len as u64);
         match self.settings.flush {
@@ -117,6 +111,17 @@ impl<R: Rt> Inner<R> {
             end,
             encoded_len: len,
         })
+    }
+
+    /// The first chunk of a queue's tail becomes a page; a checkpoint under way has the queue first.
+    fn turn_page(&self, reference: QueueRef, queue: &mut Queue, chunk: i64) {
+        if let Some(frozen) = &mut *self.frozen.borrow_mut() {
+            frozen.keep(reference, queue);
+        }
+        let shard = self.settings.shard;
+        let mut pages = self.pages.borrow_mut();
+        let page = pages.add(shard, queue.fingerprint(), chunk, &queue.tail);
+        queue.turn_page(page);
     }
 
     /// Whether messages of these lengths would all be appended, one after the other, if nothing
