@@ -15,7 +15,7 @@ use harness::programs::Programs;
 use harness::wire::{Connection, SUCCESS};
 use hdrhistogram::Histogram;
 use rmq_check::record::Fault;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Options of `torture eio`.
 #[derive(Args, Debug, Clone)]
@@ -36,6 +36,8 @@ const SHARDS: u16 = 2;
 const INJECTION_LIMIT: Duration = Duration::from_secs(10);
 /// So long the shards are watched after the failure.
 const WATCH: Duration = Duration::from_millis(100);
+/// How long the other shard has for an acknowledgement, on a machine that does other work, too.
+const OTHER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Sums over the rounds.
 struct Figures {
@@ -134,7 +136,8 @@ fn round(
         world.require_clients()?;
         world.broker.require_running()?;
         readable(world, probes, shard)?;
-        let (own, other) = (probes[shard].take()?, probes[1 - shard].take()?);
+        let own = probes[shard].take()?;
+        let other = goes_on(&probes[1 - shard], failed_ns)?;
         judge(&own, &other, failed_ns, figures, options)
             .with_context(|| format!("after {what} failed"))?;
     } else {
@@ -145,6 +148,18 @@ fn round(
     world.broker.start()?;
     world.broker.wait_serving(&mut world.probe, None)?;
     Ok(())
+}
+
+/// What the other shard's probe saw, up to its first acknowledgement after the failure or a limit.
+fn goes_on(probe: &Probe, failed_ns: u64) -> Result<Vec<Sent>> {
+    let end = Instant::now() + OTHER_LIMIT;
+    let mut all = probe.take()?;
+    let is_later = |send: &Sent| send.begin_ns > failed_ns && send.ending == Ending::Acknowledged;
+    while !all.iter().any(is_later) && Instant::now() < end {
+        std::thread::sleep(WATCH);
+        all.extend(probe.take()?);
+    }
+    Ok(all)
 }
 
 /// What the shards' own probes saw.
