@@ -135,6 +135,7 @@ fn a_consumer_tells_a_tool_of_itself() {
             );
             // A stranger's answer to the same question counts for nothing.
             reply(&tool, asked.opaque, 0, None, b"forged").await;
+            sim.sleep(Duration::from_millis(100)).await;
             reply(&consumer, asked.opaque, 0, None, b"{\"properties\":{}}").await;
             let answer = taker.take().await.unwrap();
             assert_eq!(

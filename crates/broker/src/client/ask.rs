@@ -55,10 +55,12 @@ impl Asks {
     /// Takes a response of a connection; what answers no question is left out.
     pub(crate) fn answered(&self, conn: ConnId, response: &Command<'_>) {
         let mut waiting = self.waiting.borrow_mut();
-        let is_asked = waiting
-            .get(&response.opaque)
-            .is_some_and(|w| w.conn == conn);
-        if let Some(asked) = waiting.remove(&response.opaque).filter(|_| is_asked) {
+        let is_asked = |asked: &Waiting| asked.conn == conn;
+        if !waiting.get(&response.opaque).is_some_and(is_asked) {
+            // A stranger's answer does not end the question either.
+            return;
+        }
+        if let Some(asked) = waiting.remove(&response.opaque) {
             asked.giver.give(ClientAnswer {
                 code: response.code,
                 remark: response.remark.as_deref().map(str::to_owned),
