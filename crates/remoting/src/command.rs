@@ -14,10 +14,11 @@ use crate::serialize::{Head, RawHead, json, rocketmq};
 use std::borrow::Cow;
 
 /// The form of a header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SerializeType {
     /// Text, the default of every client.
+    #[default]
     Json = 0,
     /// Binary; Java's `ROCKETMQ`.
     RocketMq = 1,
@@ -29,7 +30,7 @@ pub const FLAG_RESPONSE: i32 = 1;
 pub const FLAG_ONEWAY: i32 = 1 << 1;
 
 /// A request or a response, borrowed from its frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Command<'a> {
     /// What is asked for, or how it went.
     pub code: i32,
@@ -49,23 +50,6 @@ pub struct Command<'a> {
     pub fields: HeaderFields<'a>,
     /// What follows the header.
     pub body: &'a [u8],
-}
-
-/// To read a frame into.
-impl Default for Command<'_> {
-    fn default() -> Self {
-        Self {
-            code: 0,
-            language: LanguageCode::Other,
-            version: 0,
-            opaque: 0,
-            flag: 0,
-            remark: None,
-            serialize: SerializeType::Json,
-            fields: HeaderFields::default(),
-            body: &[],
-        }
-    }
 }
 
 /// A [`Command`] where it is a request.

@@ -13,6 +13,12 @@ macro_rules! languages {
             $(#[doc = concat!("`", $java, "`, ", $code, ".")] $name = $code,)*
         }
 
+        impl Default for LanguageCode {
+            fn default() -> Self {
+                Self::Other
+            }
+        }
+
         impl LanguageCode {
             /// From the binary header's byte.
             pub const fn from_wire(code: u8) -> Self {

@@ -64,16 +64,17 @@ impl store::Source for Files {
             *last = Some((path.to_owned(), File::open(path)?));
         }
         match last.as_ref() {
-            Some((_, file)) => fill(file, position, into),
+            Some((_, file)) => fill(file, position, into, 1),
             None => Ok(0),
         }
     }
 }
 
-/// Reads as much as there is.
-fn fill(file: &File, position: u64, into: &mut [u8]) -> io::Result<usize> {
+/// Reads as much as there is. A read that ends inside a step is the last of its file: with direct I/O
+/// the next one would not be aligned.
+fn fill(file: &File, position: u64, into: &mut [u8], step: usize) -> io::Result<usize> {
     let mut filled = 0;
-    while filled < into.len() {
+    while filled < into.len() && filled.is_multiple_of(step) {
         match file.read_at(&mut into[filled..], position + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
@@ -172,7 +173,7 @@ fn read_every(file: &File, first: u64, sender: &SyncSender<io::Result<Piece>>) {
     loop {
         let mut bytes = vec![0; PIECE_LEN + ALIGN];
         let from = bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
-        let read = fill_direct(file, position, &mut bytes[from..from + PIECE_LEN]);
+        let read = fill(file, position, &mut bytes[from..from + PIECE_LEN], ALIGN);
         let is_end = !matches!(read, Ok(PIECE_LEN));
         let piece = read.map(|len| Piece {
             bytes,
@@ -184,21 +185,6 @@ fn read_every(file: &File, first: u64, sender: &SyncSender<io::Result<Piece>>) {
         }
         position += READERS * PIECE_LEN as u64;
     }
-}
-
-/// As [`fill`], but a read that ends inside a step of the alignment is the last of its file: the next
-/// one would not be aligned.
-fn fill_direct(file: &File, position: u64, into: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < into.len() && filled.is_multiple_of(ALIGN) {
-        match file.read_at(&mut into[filled..], position + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// Past the page cache where the file system can do that.

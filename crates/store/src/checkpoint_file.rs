@@ -3,8 +3,9 @@
 //! Owned by the task that takes checkpoints. Invariant: the name means the old file or the new one,
 //! each whole and durable; what a crash leaves of a file without a name is overwritten by the next.
 
+use crate::fresh_file::fresh_file;
 use crate::layout::ShardPaths;
-use rt::{Disk, File, IoBuf, OpenMode};
+use rt::{Disk, File, IoBuf};
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -25,12 +26,8 @@ pub(crate) struct CheckpointFile<D: Disk> {
 impl<D: Disk> CheckpointFile<D> {
     pub(crate) async fn create(disk: &D, paths: &ShardPaths, slot: u8) -> io::Result<Self> {
         let (path, beside) = (paths.checkpoint(slot), paths.checkpoint_beside(slot));
-        match disk.remove(&beside).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         Ok(Self {
-            file: disk.open(&beside, OpenMode::CreateNew).await?,
+            file: fresh_file(disk, &beside).await?,
             disk: disk.clone(),
             beside,
             path,

@@ -17,6 +17,7 @@ mod consume_queue;
 mod damage;
 mod error;
 mod flush;
+mod fresh_file;
 mod idle;
 mod key_index;
 mod layout;

@@ -116,6 +116,20 @@ pub(crate) async fn append_waiting(store: &Store, topic: &str, body: &[u8]) -> A
     append(store, topic, body).expect("there is room")
 }
 
+/// Appends a message of topic `T` with a unique key of its number, `len` bytes of body; waits for room first.
+pub(crate) async fn append_keyed(store: &Store, number: u64, len: usize) {
+    let properties = format!("UNIQ_KEY\u{1}K{number}\u{2}");
+    let bytes = body(number, len);
+    let len = message_len("T", &bytes) + properties.len();
+    let queue = store.queue_or_create("T", QueueId(0));
+    store.wait_room().await;
+    let appended = store.append_with(queue, len, 7, |out, place| {
+        let message = message_with(place, "T", QueueId(0), &bytes, &properties);
+        out.copy_from_slice(&message);
+    });
+    appended.unwrap();
+}
+
 /// A body that says its number, `len` bytes long.
 pub(crate) fn body(number: u64, len: usize) -> Vec<u8> {
     let mut body = number.to_le_bytes().to_vec();

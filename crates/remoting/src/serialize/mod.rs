@@ -13,7 +13,7 @@ use crate::language::LanguageCode;
 use std::borrow::Cow;
 
 /// What both forms read beside the fields.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RawHead<'a> {
     pub(crate) code: i32,
     pub(crate) language: LanguageCode,
@@ -21,19 +21,6 @@ pub(crate) struct RawHead<'a> {
     pub(crate) opaque: i32,
     pub(crate) flag: i32,
     pub(crate) remark: Option<Cow<'a, str>>,
-}
-
-impl Default for RawHead<'_> {
-    fn default() -> Self {
-        Self {
-            code: 0,
-            language: LanguageCode::Other,
-            version: 0,
-            opaque: 0,
-            flag: 0,
-            remark: None,
-        }
-    }
 }
 
 /// What both forms write before the fields.

@@ -8,6 +8,7 @@ use super::keys::Entry;
 use super::page::{
     ENTRIES_PER_PAGE, PAGE_LEN, RunHead, RunKey, decode_head, decode_page, encode_head, encode_page,
 };
+use crate::fresh_file::fresh_file;
 use crate::layout::ShardPaths;
 use base::ShardId;
 use rt::{Disk, File, IoBuf, OpenMode};
@@ -180,12 +181,8 @@ impl<D: Disk> RunWriter<D> {
     pub(crate) async fn create(disk: &D, paths: &ShardPaths, key: RunKey) -> io::Result<Self> {
         let path = paths.key_run(key.number);
         let beside = paths.key_run_beside(key.number);
-        match disk.remove(&beside).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         Ok(Self {
-            file: disk.open(&beside, OpenMode::CreateNew).await?,
+            file: fresh_file(disk, &beside).await?,
             disk: disk.clone(),
             key,
             beside,

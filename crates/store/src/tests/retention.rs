@@ -1,7 +1,8 @@
 //! Old segments go, and become new ones.
 
 use crate::testing::{
-    append_waiting, body, message_len, message_with, open, read_numbers, settings, world,
+    append_keyed, append_waiting, body, message_len, message_with, open, read_numbers, settings,
+    world,
 };
 use crate::{FlushMode, GetStatus, ReadLimits, RecordKind, Retention, Settings};
 use base::{QueueId, QueueOffset};
@@ -224,16 +225,7 @@ fn space_of_the_indexes_comes_back_with_the_log() {
     let sending = store.clone();
     host.block_on(0, |_| async move {
         for number in 0..6_000_u64 {
-            let properties = format!("UNIQ_KEY\u{1}K{number}\u{2}");
-            let bytes = body(number, 20);
-            let len = message_len("T", &bytes) + properties.len();
-            let queue = sending.queue_or_create("T", QueueId(0));
-            sending.wait_room().await;
-            let appended = sending.append_with(queue, len, 7, |out, place| {
-                let message = message_with(place, "T", QueueId(0), &bytes, &properties);
-                out.copy_from_slice(&message);
-            });
-            appended.unwrap();
+            append_keyed(&sending, number, 20).await;
         }
         sending.close().await.unwrap();
     });

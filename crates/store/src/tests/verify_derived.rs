@@ -1,11 +1,8 @@
 //! The check of what stands beside the log: the tail ring and the key index.
 
-use crate::testing::{
-    append, append_waiting, body, message_len, message_with, open, settings, world,
-};
+use crate::testing::{append, append_keyed, append_waiting, body, open, settings, world};
 use crate::verify::verify;
 use crate::{FindingKind, FlushMode, VerifyReport};
-use base::QueueId;
 use sim::{Crash, Host};
 use std::path::Path;
 
@@ -59,16 +56,7 @@ fn every_page_of_the_key_index_is_checked() {
     let (store, _) = open(&host, settings(FlushMode::Sync));
     host.block_on(0, |_| async move {
         for number in 0..900_u64 {
-            let properties = format!("UNIQ_KEY\u{1}K{number}\u{2}");
-            let bytes = body(number, 30);
-            let len = message_len("T", &bytes) + properties.len();
-            let queue = store.queue_or_create("T", QueueId(0));
-            store.wait_room().await;
-            let appended = store.append_with(queue, len, 7, |out, place| {
-                let message = message_with(place, "T", QueueId(0), &bytes, &properties);
-                out.copy_from_slice(&message);
-            });
-            appended.unwrap();
+            append_keyed(&store, number, 30).await;
         }
         store.close().await.unwrap();
     });
