@@ -193,11 +193,6 @@ impl Run {
     /// Ends a broker's life at once.
     pub(crate) fn crash(&mut self, number: usize, crash: Crash) {
         self.note_failures(number);
-        let crash = if self.brokers[number].has_failed {
-            Crash::Power
-        } else {
-            crash
-        };
         self.brokers[number].host.crash(crash);
         self.note_death(number, crash);
     }

@@ -48,7 +48,11 @@ pub(crate) fn parts(seed: u64, cuts: &Cuts) -> (Vec<Part>, Vec<usize>) {
 
 /// Runs one seed. Panics with a sentence at the first violation.
 pub(crate) fn run(seed: u64, cuts: &Cuts) -> Summary {
-    let mut run = Run::new(seed, Shape::draw(seed, cuts));
+    play(seed, Shape::draw(seed, cuts))
+}
+
+fn play(seed: u64, shape: Shape) -> Summary {
+    let mut run = Run::new(seed, shape);
     run.storm();
     if !run.is_over {
         run.calm();

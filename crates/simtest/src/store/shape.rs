@@ -120,8 +120,7 @@ impl Shape {
             },
             close_one_in: *rng.pick(&[0, 3, 10]),
             crash_recovery_one_in: *rng.pick(&[0, 2, 4]),
-            // After a failed sync a later start may see what only a power cut shows to be lost.
-            power_cuts_only: trouble == Trouble::Eio || rng.coin(),
+            power_cuts_only: rng.coin(),
             settings,
         };
         shape.cut(cuts);

@@ -370,6 +370,9 @@ async fn replay<D: Disk>(
     }
     watch.lap("scan");
     let from = state.report.scanned_from.0;
+    let unproven = mark.clamp(from, state.end)..state.end;
+    erase::write_again(disk, &state.segments, unproven).await?;
+    watch.lap("write again");
     erase::beyond(disk, &mut state.segments, from, &beyond.dirty).await?;
     state.report.erased_bytes = beyond.dirty_bytes;
     watch.lap("erase and sync");
