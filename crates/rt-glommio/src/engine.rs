@@ -123,19 +123,22 @@ impl Rt for Glommio {
 /// glommio's own yield goes to the back of one task queue: the other queues, and whatever the disk
 /// has finished, could then wait for the preempt timer, 100 ms. A timer is looked at once per turn,
 /// so one that is due as soon as possible comes back after everybody else. A timer that is due when
-/// first polled would not wait at all, hence the loop.
+/// first polled would not wait at all: then the next one is due later. How long it takes to make and
+/// poll one depends on the clock, which on some machines is a system call or a slow device.
 pub(crate) async fn turn() {
     let mut timer: Option<Timer> = None;
     poll_fn(|context| {
         if let Some(timer) = timer.as_mut() {
             return Pin::new(timer).poll(context).map(|_| ());
         }
+        let mut after = SOON;
         loop {
-            let mut soon = Timer::new(SOON);
+            let mut soon = Timer::new(after);
             if Pin::new(&mut soon).poll(context).is_pending() {
                 timer = Some(soon);
                 return Poll::Pending;
             }
+            after = after.saturating_mul(2);
         }
     })
     .await;
@@ -153,5 +156,6 @@ fn seed() -> u64 {
     RandomState::new().build_hasher().finish() | 1
 }
 
-/// Longer than creating a timer and polling it takes, shorter than any turn.
+/// Longer than creating a timer and polling it takes with a clock that is read in user space, shorter
+/// than any turn.
 const SOON: Duration = Duration::from_nanos(300);

@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod bad_store;
+mod clock;
 mod cluster;
 mod crash;
 mod disk;
@@ -82,6 +83,7 @@ fn run(arguments: Arguments) -> Result<()> {
         standalone::run(&mut report, &programs);
         bad_input::run(&mut report, &programs)?;
         bad_store::run(&mut report, &programs);
+        clock::run(&mut report, &programs);
         disk::run(&mut report, &programs, arguments.full_cycles);
         crash::run(&mut report, &programs, arguments.kills);
         let shape = restart::Shape {

@@ -55,6 +55,8 @@ pub struct StandaloneOptions {
     pub config: Vec<String>,
     /// The user and group that it runs as, when not those of the caller.
     pub user: Option<u32>,
+    /// Variables of its environment.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// Lines of broker.conf by which a test's messages stay, however full the machine's own disk is.
@@ -144,6 +146,7 @@ impl Programs {
             shards: 2,
             config: config.iter().map(|line| (*line).to_owned()).collect(),
             user: None,
+            environment: Vec::new(),
         })
     }
 
@@ -171,6 +174,12 @@ impl Programs {
         command.args(["--shards", &options.shards.to_string()]);
         command.args(["--namesrv-port", &options.namesrv_port.to_string()]);
         command.arg("--data").arg(options.dir.join("data"));
+        command.envs(
+            options
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        );
         if let Some(user) = options.user {
             command.uid(user).gid(user);
         }
