@@ -9,11 +9,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What a JDK 17 needs to run the official programs.
-const JVM_FLAGS: &[&str] = &[
+/// Flags with which a JVM starts soon and stays small.
+const SMALL_FLAGS: &[&str] = &[
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-Xms64m",
+    "-Drocketmq.client.logUseSlf4j=true",
+];
+
+/// What a JDK 17 needs to run the official programs.
+pub const MODULE_FLAGS: &[&str] = &[
     "--add-opens=java.base/java.nio=ALL-UNNAMED",
     "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
     "--add-opens=java.base/java.lang=ALL-UNNAMED",
@@ -21,7 +26,6 @@ const JVM_FLAGS: &[&str] = &[
     "--add-opens=java.base/jdk.internal.ref=ALL-UNNAMED",
     "--add-exports=java.base/jdk.internal.ref=ALL-UNNAMED",
     "--add-exports=java.base/sun.nio.ch=ALL-UNNAMED",
-    "-Drocketmq.client.logUseSlf4j=true",
 ];
 
 /// The Maven project of the tests and where its build goes.
@@ -57,19 +61,27 @@ impl Java {
         run(mvn.arg("process-classes"))
     }
 
-    /// A JVM with the class path of one of the Maven modules.
+    /// A small JVM with the class path of one of the Maven modules.
     ///
     /// # Errors
     /// When the module was not installed.
     pub fn command(&self, module: &str, properties: &[&str], main: &str) -> Result<Command> {
+        let flags = [SMALL_FLAGS, MODULE_FLAGS, properties].concat();
+        self.command_with(module, &flags, main)
+    }
+
+    /// A JVM with these flags and the class path of one of the Maven modules.
+    ///
+    /// # Errors
+    /// When the module was not installed.
+    pub fn command_with(&self, module: &str, flags: &[&str], main: &str) -> Result<Command> {
         let build = self.build.join(module);
         let list = build.join("classpath.txt");
         let path =
             fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
         fs::create_dir_all(&self.home)?;
         let mut java = Command::new("java");
-        java.args(JVM_FLAGS)
-            .args(properties)
+        java.args(flags)
             .arg(format!("-Duser.home={}", self.home.display()))
             .arg(format!(
                 "-Drocketmq.client.localOffsetStoreDir={}",

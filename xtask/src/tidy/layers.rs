@@ -33,7 +33,7 @@ const LAYERS: &[&[&str]] = &[
 /// Outside crates that only some of ours may name.
 const DOORS: &[(&str, &[&str])] = &[
     ("glommio", &["rt-glommio"]),
-    ("tokio", &["namesrv", "ringmq", "bench-harness", "e2e"]),
+    ("tokio", &["namesrv", "ringmq", "e2e"]),
     ("openssl", &[]),
     ("fuser", &["faultfs"]),
 ];
@@ -44,7 +44,7 @@ const INNER_DOORS: &[(&str, &[&str])] = &[
     ("sim", &["simtest"]),
     ("simtest", &[]),
     ("faultfs", &["torture"]),
-    ("harness", &["e2e", "torture"]),
+    ("harness", &["e2e", "torture", "bench-harness"]),
 ];
 
 const LICENCES: &[&str] = &[
