@@ -142,17 +142,20 @@ pub(crate) async fn accept<R: Rt>(
     stop: Rc<Latch>,
 ) {
     let rt = services.shard.rt.clone();
+    let mut failed = 0_u64;
     while !stop.is_set() {
         let stream = match listener.accept().await {
             Ok(stream) => stream,
             Err(error) => {
-                if !stop.is_set() {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                if !stop.is_set() && failed.is_multiple_of(LOG_EVERY) {
+                    tracing::warn!(%error, failed, "a connection could not be accepted");
                 }
+                failed += 1;
                 rt.sleep(ACCEPT_RETRY).await;
                 continue;
             }
         };
+        failed = 0;
         if stop.is_set() {
             return;
         }

@@ -315,10 +315,14 @@ impl SharedMap for SimMap {
     }
 }
 
+/// The number of Linux: too many open files.
+const EMFILE: i32 = 24;
+
 fn fail_on(fault: Option<Fault>) -> Result<()> {
     match fault {
         None => Ok(()),
         Some(Fault::Enospc) => Err(Error::from(ErrorKind::StorageFull)),
+        Some(Fault::Emfile) => Err(Error::from_raw_os_error(EMFILE)),
         Some(_) => Err(eio()),
     }
 }

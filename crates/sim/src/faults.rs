@@ -28,6 +28,8 @@ pub enum Fault {
     Eio,
     /// No room left.
     Enospc,
+    /// No file descriptor left: nothing was opened, nothing was done.
+    Emfile,
     /// A write stores only its first sectors and says so (`WriteZero`).
     Short,
     /// A write is reported as done and never reaches the disk.
@@ -84,7 +86,7 @@ fn struck(op: DiskOp, fault: Fault) -> Struck {
         (Fault::Eio, DiskOp::Read) => Struck::ReadFailed,
         (Fault::Eio, DiskOp::Write) => Struck::WriteFailed,
         (Fault::Eio, DiskOp::Sync) => Struck::SyncFailed,
-        (Fault::Eio, DiskOp::Meta) => Struck::NameFailed,
+        (Fault::Eio, DiskOp::Meta) | (Fault::Emfile, _) => Struck::NameFailed,
     }
 }
 

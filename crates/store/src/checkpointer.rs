@@ -13,7 +13,7 @@ use crate::record::RecordKind;
 use crate::stats::add;
 use crate::store::Inner;
 use crate::wait::first_of;
-use crate::zero_ahead::is_full;
+use crate::zero_ahead::will_pass;
 use base::activity::{Activity, Busy};
 use rt::Rt;
 use std::io;
@@ -210,7 +210,7 @@ impl<R: Rt> Inner<R> {
     }
 
     async fn index_failed(&self, error: &io::Error) {
-        if !is_full(error) {
+        if !will_pass(error) {
             return self.fence(FenceReason::Index {
                 path: self.paths.shard.clone(),
                 error: error.to_string(),

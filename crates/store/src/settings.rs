@@ -249,7 +249,7 @@ impl Settings {
             ),
             (
                 largest <= room && self.block_bytes as u64 <= room,
-                "segment must hold the longest record",
+                "a segment (mappedFileSizeCommitLog) must hold the longest record (maxMessageSize and its properties)",
             ),
             (
                 self.record_len_max < 1 << 31,

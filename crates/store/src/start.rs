@@ -128,7 +128,7 @@ impl<R: Rt> Inner<R> {
             match self.zero_step().await {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => {
-                    self.note_full().await;
+                    self.note_full(&error).await;
                     if frontier == 0 {
                         let path = self.paths.commit_log.clone();
                         let shortage = self.no_space.take();

@@ -1,8 +1,8 @@
 //! Writes zeros ahead of the log, so that an acknowledgement never pays for a file that grows.
 //!
 //! Owned by the shard; a task of low priority. Invariant: a segment is used only when its header,
-//! its zeros up to the frontier and its name are synced; a full disk is noticed here, before a log
-//! write could fail.
+//! its zeros up to the frontier and its name are synced; a full disk, and a process that may open no
+//! further file, are noticed here, before a log write could fail.
 
 use crate::error::FenceReason;
 use crate::retention::{Limit, Spare};
@@ -33,12 +33,12 @@ pub(crate) async fn zero_task<R: Rt>(inner: Rc<Inner<R>>) {
                     if inner.no_space.take().is_some() {
                         base::reached!(SpaceCameBack);
                         inner.full.take();
-                        tracing::info!(shard = %inner.settings.shard, "there is space again");
+                        tracing::info!(shard = %inner.settings.shard, "the log grows again");
                     }
                     inner.room.notify();
                 }
-                Err(error) if is_full(&error) => {
-                    inner.disk_is_full().await;
+                Err(error) if will_pass(&error) => {
+                    inner.cannot_grow(&error).await;
                     break;
                 }
                 Err(error) => {
@@ -62,6 +62,20 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
 }
+
+/// Whether the process, or the machine, has no file descriptor left. Nothing was opened then.
+pub(crate) fn lacks_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// Whether what failed was refused before anything was done, and may succeed later.
+pub(crate) fn will_pass(error: &io::Error) -> bool {
+    is_full(error) || lacks_files(error)
+}
+
+/// The numbers of Linux.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 impl<R: Rt> Inner<R> {
     /// Whether so little is zeroed that the task has to work.
@@ -91,8 +105,8 @@ impl<R: Rt> Inner<R> {
         last.zeroed_to < last.end || ahead < self.settings.segments_ahead.max(1) as u64 || is_needed
     }
 
-    async fn disk_is_full(&self) {
-        self.note_full().await;
+    async fn cannot_grow(&self, error: &io::Error) {
+        self.note_full(error).await;
         self.room.notify();
         // What may go goes now.
         self.retention.wanted.notify();
@@ -101,7 +115,7 @@ impl<R: Rt> Inner<R> {
     }
 
     /// Messages are refused once what is zeroed is used up.
-    pub(crate) async fn note_full(&self) {
+    pub(crate) async fn note_full(&self, error: &io::Error) {
         let space = self.rt.disk().space(&self.paths.commit_log).await;
         let space = space.unwrap_or(Space {
             total: 0,
@@ -109,7 +123,12 @@ impl<R: Rt> Inner<R> {
             available: 0,
         });
         let needed = self.settings.zero_step_bytes;
-        let shortage = self.shortage_of(space, Limit::Device { needed });
+        let limit = if lacks_files(error) {
+            Limit::Files
+        } else {
+            Limit::Device { needed }
+        };
+        let shortage = self.shortage_of(space, limit);
         if self.no_space.borrow().is_none() {
             base::reached!(DiskFull);
             self.full.replace(Some(Busy::begin(Activity::Full)));

@@ -137,6 +137,28 @@ impl BrokerProcess {
         })
     }
 
+    /// The process id.
+    pub(crate) fn id(&self) -> Result<u32> {
+        let (server, _) = self.running.as_ref().context("the broker does not run")?;
+        Ok(server.id())
+    }
+
+    /// What the broker wrote in all its lives.
+    pub(crate) fn output(&self) -> Result<String> {
+        let (server, _) = self.running.as_ref().context("the broker does not run")?;
+        Ok(server.output())
+    }
+
+    /// Waits until somebody else has ended it, which the campaign wanted.
+    pub(crate) fn wait_ended(&mut self, limit: Duration) -> Result<()> {
+        let (mut server, _) = self.running.take().context("the broker does not run")?;
+        server.wait(limit)?;
+        self.journal.event(Op::BrokerExit, Kind::Ok, |record| {
+            record.flags = FLAG_EXPECTED;
+            record.aux = 1;
+        })
+    }
+
     /// SIGTERM; how long the end took.
     pub(crate) fn stop(&mut self) -> Result<Duration> {
         let (server, _) = self.running.take().context("the broker does not run")?;

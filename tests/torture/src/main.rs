@@ -15,11 +15,14 @@ mod dump;
 mod eio;
 mod enospc;
 mod fault_disk;
+mod image;
 mod java;
 mod journal;
 mod kill9;
+mod memory_group;
 mod power;
 mod power_async;
+mod pressure;
 mod probe;
 mod receive;
 mod rot;
@@ -62,6 +65,8 @@ enum Campaign {
     Stall(stall::Options),
     /// The file system goes down as in a power cut, and comes back.
     Power(power::Options),
+    /// Time, file descriptors, memory or the leave to write are taken away.
+    Pressure(pressure::Options),
     /// Single bits flip anywhere in a store.
     Rot(rot::Options),
     /// States that a power cut may leave, made from a recording, each started and read.
@@ -86,6 +91,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Campaign::Enospc(options) => enospc::run(&programs, &options)?,
         Campaign::Stall(options) => stall::run(&programs, &options)?,
         Campaign::Power(options) => power::run(&programs, &options)?,
+        Campaign::Pressure(options) => pressure::run(&programs, &options)?,
         Campaign::Rot(options) => rot::run(&programs, &options)?,
         Campaign::CrashStates(options) => crash_states::run(&programs, &options)?,
     }

@@ -4,6 +4,7 @@
 //! root, loop devices and xfsprogs (its `xfs_io` shuts down both file systems). Invariant: a round
 //! is load, cut, kill, unmount, mount, restart; all rounds of a file system are one history.
 
+use crate::image::{Image, tool};
 use crate::power_async::{Cost, cut_once};
 use crate::world::{Load, World};
 use anyhow::{Context, Result, ensure};
@@ -12,8 +13,6 @@ use harness::programs::Programs;
 use hdrhistogram::Histogram;
 use rmq_check::draw::Draw;
 use rmq_check::record::{Fault, Kind, Op};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,7 +37,6 @@ pub(crate) struct Options {
     seed: u64,
 }
 
-const IMAGE_LEN: u64 = 1 << 30;
 const LOAD_MS_MIN: u64 = 200;
 const LOAD_MS_MAX: u64 = 800;
 /// The broker goes on for so long after the cut, to show what it does with its errors.
@@ -64,7 +62,7 @@ fn campaign(programs: &Programs, options: &Options, kind: &str) -> Result<()> {
         "mappedFileSizeCommitLog=16777216".to_owned(),
     ];
     let run = 0x90E_0000_0000 | options.seed;
-    let store = image.at.join("store");
+    let store = image.path().join("store");
     let mut world = World::with_store(programs, dir, store, run, &config, &Load::default())?;
     let result = rounds(&mut world, &mut image, options, kind);
     if result.is_err() {
@@ -147,68 +145,6 @@ pub(crate) fn fault(world: &World, kind: Kind) -> Result<()> {
     })
 }
 
-/// A file system in a file, unmounted when dropped.
-pub(crate) struct Image {
-    file: PathBuf,
-    at: PathBuf,
-    is_mounted: bool,
-}
-
-impl Image {
-    fn make(dir: &Path, kind: &str) -> Result<Self> {
-        let (file, at) = (dir.join("image"), dir.join("mnt"));
-        File::create(&file)?.set_len(IMAGE_LEN)?;
-        fs::create_dir_all(&at)?;
-        let force = if kind == "xfs" { "-f" } else { "-F" };
-        tool(
-            Command::new(format!("mkfs.{kind}"))
-                .args(["-q", force])
-                .arg(&file),
-        )?;
-        Ok(Self {
-            file,
-            at,
-            is_mounted: false,
-        })
-    }
-
-    pub(crate) fn mount(&mut self) -> Result<()> {
-        let mut mount = Command::new("mount");
-        tool(mount.args(["-o", "loop"]).arg(&self.file).arg(&self.at))
-            .context("power mounts a file: it wants root and loop devices")?;
-        self.is_mounted = true;
-        Ok(())
-    }
-
-    /// Where it is mounted.
-    pub(crate) fn path(&self) -> &Path {
-        &self.at
-    }
-
-    /// Shuts the file system down; what its journal has not written is gone.
-    pub(crate) fn cut(&self) -> Result<()> {
-        tool(
-            Command::new("xfs_io")
-                .args(["-x", "-c", "shutdown"])
-                .arg(&self.at),
-        )
-    }
-
-    pub(crate) fn unmount(&mut self) -> Result<()> {
-        tool(Command::new("umount").arg(&self.at))?;
-        self.is_mounted = false;
-        Ok(())
-    }
-}
-
-impl Drop for Image {
-    fn drop(&mut self) {
-        if self.is_mounted {
-            let _ = Command::new("umount").arg("-l").arg(&self.at).status();
-        }
-    }
-}
-
 /// xfsprogs has the tool that shuts file systems down; as root it is installed when missing.
 fn require_tools() -> Result<()> {
     let is_there = || {
@@ -223,18 +159,5 @@ fn require_tools() -> Result<()> {
     tool(Command::new("apt-get").args(["install", "-y", "-q", "xfsprogs"]))
         .context("power wants xfs_io and mkfs.xfs: install xfsprogs")?;
     ensure!(is_there(), "xfsprogs is installed and has no xfs_io");
-    Ok(())
-}
-
-fn tool(command: &mut Command) -> Result<()> {
-    let output = command
-        .output()
-        .with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
     Ok(())
 }

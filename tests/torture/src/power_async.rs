@@ -5,8 +5,9 @@
 //! was acknowledged within the stated time before the cut.
 
 use crate::dump;
+use crate::image::Image;
 use crate::journal::now_ns;
-use crate::power::{Image, fault};
+use crate::power::fault;
 use crate::world::{Load, World};
 use anyhow::{Result, ensure};
 use harness::programs::Programs;

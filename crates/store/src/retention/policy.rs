@@ -101,6 +101,8 @@ pub enum Limit {
         /// Bytes that the log asks for.
         needed: u64,
     },
+    /// The process may open no further file, and the next part of the log is one.
+    Files,
     /// More is used than `diskSpaceWarningLevelRatio` allows.
     UsedRatio {
         /// The limit, in percent.
@@ -136,26 +138,30 @@ impl std::fmt::Display for Shortage {
         } = self;
         let total = used + available;
         let path = path.display();
-        write!(
-            f,
-            "disk full: path {path}, used {used} of {total} bytes, limit "
-        )?;
-        match limit {
-            Limit::Device { needed } => {
-                write!(
+        let most = match limit {
+            Limit::Files => {
+                return write!(
                     f,
-                    "{total} ({available} are left, the log asks for {needed})"
-                )
+                    "too many open files: the log in {path} wants a new one; raise the limit of open files (ulimit -n, \
+                     LimitNOFILE) or close connections"
+                );
+            }
+            Limit::Device { needed } => {
+                format!("{total} ({available} are left, the log asks for {needed})")
             }
             Limit::UsedRatio { percent } => {
                 let most = u128::from(total) * u128::from(*percent) / 100;
-                write!(f, "{most} (diskSpaceWarningLevelRatio={percent})")
+                format!("{most} (diskSpaceWarningLevelRatio={percent})")
             }
             Limit::FreeBytes { free_min } => {
                 let most = total.saturating_sub(*free_min);
-                write!(f, "{most} (minFreeBytes={free_min})")
+                format!("{most} (minFreeBytes={free_min})")
             }
-        }
+        };
+        write!(
+            f,
+            "disk full: path {path}, used {used} of {total} bytes, limit {most}"
+        )
     }
 }
 

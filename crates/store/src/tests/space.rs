@@ -44,6 +44,43 @@ fn a_full_disk_is_refused_with_numbers_and_goes_on_when_there_is_space() {
 }
 
 #[test]
+fn a_process_without_file_descriptors_refuses_in_words_and_goes_on_when_it_has_some() {
+    let (world, host) = world(4);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.add_fault(Rule::always(DiskOp::Meta, "", Fault::Emfile));
+    let (accepted, refusal) = host.block_on(0, {
+        let store = store.clone();
+        move |_| async move {
+            let mut accepted = 0_u64;
+            loop {
+                store.wait_room().await;
+                match append(&store, "T", &body(accepted, 500)) {
+                    Ok(receipt) => store.wait_acknowledged(receipt.end).await.unwrap(),
+                    Err(error) => return (accepted, error),
+                }
+                accepted += 1;
+                assert!(accepted < 10_000);
+            }
+        }
+    });
+    assert!(
+        refusal.to_string().contains("too many open files"),
+        "{refusal}"
+    );
+    // A checkpoint wants a file, too, and has been due for a while.
+    world.run_for(Duration::from_secs(1));
+    assert_eq!(store.fenced(), None);
+    host.clear_faults();
+    world.run_for(Duration::from_secs(1));
+    let numbers = host.block_on(0, |_| async move {
+        append_waiting(&store, "T", &body(accepted, 500)).await;
+        store.close().await.unwrap();
+        read_numbers(&store, "T", 0).await
+    });
+    assert_eq!(numbers, (0..=accepted).collect::<Vec<_>>());
+}
+
+#[test]
 fn after_a_failed_write_or_sync_nothing_is_acknowledged() {
     for op in [DiskOp::Write, DiskOp::Sync] {
         let (_world, host) = world(2);
