@@ -56,6 +56,7 @@ pub(crate) struct Options {
 }
 
 const TOPICS_MADE: &str = "topics are made";
+const REPORT_EVERY: u64 = 500;
 /// Failing states whose directories are kept.
 const KEPT_MAX: u64 = 3;
 
@@ -164,6 +165,10 @@ fn play(
             }
         }
         took_us.record(begun.elapsed().as_micros() as u64)?;
+        if started % REPORT_EVERY == 0 {
+            let states = options.states;
+            println!("{started} of {states} states, {failed} failed");
+        }
     }
     println!(
         "{started} states of {} instants in a recording of {} events; up to {} changes open, p50 {}; a state took p50 {} ms, \
