@@ -26,13 +26,14 @@ const REACH_SEEDS: u64 = 500;
 const BUG_SEEDS: u64 = 500;
 /// The other campaigns, in their short versions. They want root, FUSE and loop devices. The one case
 /// that wants a memory controller, which a container may lack, is played by hand.
-const CAMPAIGNS: [&[&str]; 7] = [
+const CAMPAIGNS: [&[&str]; 8] = [
     &["eio"],
     &["enospc"],
     &["stall"],
     &["rot"],
     &["power"],
     &["pressure", "--case", "time,files,writes"],
+    &["soak"],
     &["crash-states"],
 ];
 

@@ -27,6 +27,7 @@ mod probe;
 mod receive;
 mod rot;
 mod send;
+mod soak;
 mod stall;
 mod starter;
 mod world;
@@ -67,6 +68,8 @@ enum Campaign {
     Power(power::Options),
     /// Time, file descriptors, memory or the leave to write are taken away.
     Pressure(pressure::Options),
+    /// Weeks of use in minutes: memory, descriptors and latency must not grow.
+    Soak(soak::Options),
     /// Single bits flip anywhere in a store.
     Rot(rot::Options),
     /// States that a power cut may leave, made from a recording, each started and read.
@@ -92,6 +95,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Campaign::Stall(options) => stall::run(&programs, &options)?,
         Campaign::Power(options) => power::run(&programs, &options)?,
         Campaign::Pressure(options) => pressure::run(&programs, &options)?,
+        Campaign::Soak(options) => soak::run(&programs, &options)?,
         Campaign::Rot(options) => rot::run(&programs, &options)?,
         Campaign::CrashStates(options) => crash_states::run(&programs, &options)?,
     }
