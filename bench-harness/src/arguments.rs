@@ -150,6 +150,7 @@ impl Common {
     pub(crate) fn places(&self) -> Result<Places> {
         std::fs::create_dir_all(&self.work)
             .with_context(|| format!("cannot make the work directory {}", self.work.display()))?;
+        remove_stale(&self.work);
         let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
         Ok(Places {
             root: root.canonicalize().unwrap_or(root),
@@ -162,6 +163,23 @@ impl Common {
             config: self.config.clone(),
             java_heap: self.java_heap.clone(),
         })
+    }
+}
+
+/// Stores of runs whose program was killed: `ringmq-PID-N` and `apache-PID-N`.
+fn remove_stale(work: &std::path::Path) {
+    let entries = std::fs::read_dir(work).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let mut parts = name.split('-');
+        let is_store = matches!(parts.next(), Some("ringmq" | "apache"));
+        let pid = parts.next().and_then(|pid| pid.parse::<u32>().ok());
+        if is_store
+            && pid.is_some_and(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
+        {
+            // What cannot be removed is left for the user.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -19,6 +19,8 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(50);
 /// Seconds without an acknowledgement after which a load is given up.
 const SILENCE_MAX_S: u64 = 15;
+/// The same before the first one: large files may have to be made first.
+const FIRST_LIMIT_S: u64 = 120;
 /// How long deliveries may take after the last acknowledgement, beside a delay of their own.
 const DRAIN_LIMIT_NS: u64 = 30 * SECOND_NS;
 /// Below this much space on the stores' disk a run ends.
@@ -99,6 +101,7 @@ impl<'a> Control<'a> {
 
     fn catch_up_inner(&mut self) -> Result<(), String> {
         let total = self.plan.messages_max;
+        self.first_acknowledgement()?;
         self.progress.note("storing the backlog");
         while self.shared.acknowledged.load(Ordering::Relaxed) < total {
             self.tick()?;
@@ -141,6 +144,7 @@ impl<'a> Control<'a> {
         let (mut rates, mut last) = (Vec::new(), self.shared.acknowledged.load(Ordering::Relaxed));
         let idle =
             self.plan.rate < IDLE_RATE && !matches!(self.plan.mode, crate::scenario::Mode::Closed);
+        self.first_acknowledgement()?;
         for second in 1..=params.warm_up_max_seconds {
             self.second("warming up", second, params.warm_up_max_seconds)?;
             let now = self.shared.acknowledged.load(Ordering::Relaxed);
@@ -156,6 +160,26 @@ impl<'a> Control<'a> {
             }
         }
         Ok(())
+    }
+
+    /// A broker that has just started may still be making its first files.
+    fn first_acknowledgement(&mut self) -> Result<(), String> {
+        let end = self.plan.clock.ns() + FIRST_LIMIT_S * SECOND_NS;
+        self.progress.note("waiting for the first acknowledgement");
+        while self.handled() == 0 && self.plan.connections > 0 {
+            self.tick()?;
+            if self.plan.clock.ns() > end {
+                return Err(format!(
+                    "nothing was acknowledged within {FIRST_LIMIT_S} s ({} errors so far)",
+                    self.errors()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn errors(&self) -> u64 {
+        self.shared.errors.load(Ordering::Relaxed)
     }
 
     fn window(&mut self, number: u32, seconds: u64, stop_consumer: u64) -> Result<(), String> {
@@ -220,7 +244,10 @@ impl<'a> Control<'a> {
             return Ok(());
         };
         let from = (self.plan.clock.ns(), self.handled());
-        let counting = Counting::start(pid, seconds);
+        let counting = match &self.plan.params.profile {
+            Some(file) => Counting::profile(pid, seconds, file),
+            None => Counting::start(pid, seconds),
+        };
         for second in 1..=seconds {
             self.second("counting system calls", second, seconds)?;
         }
@@ -303,10 +330,14 @@ impl<'a> Control<'a> {
         let expected_ns = (SECOND_NS as f64 / self.plan.rate.max(1e-3)) as u64;
         let idle_ok =
             !matches!(self.plan.mode, crate::scenario::Mode::Closed) && expected_ns > SECOND_NS;
-        if silent_ns > SILENCE_MAX_S * SECOND_NS && !idle_ok && self.shared.phase() == phase::RUN {
-            let errors = self.shared.errors.load(Ordering::Relaxed);
+        if handled > 0
+            && silent_ns > SILENCE_MAX_S * SECOND_NS
+            && !idle_ok
+            && self.shared.phase() == phase::RUN
+        {
             return Err(format!(
-                "nothing was acknowledged for {SILENCE_MAX_S} s ({errors} errors so far)"
+                "nothing was acknowledged for {SILENCE_MAX_S} s ({} errors so far)",
+                self.errors()
             ));
         }
         Ok(())

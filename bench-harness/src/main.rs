@@ -19,6 +19,7 @@ mod control;
 mod cost;
 mod drive;
 mod figures;
+mod interrupt;
 mod ledger;
 mod list;
 mod machine;
@@ -47,7 +48,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     raise_file_limit();
-    match run(CommandLine::parse().command) {
+    let line = CommandLine::parse();
+    match interrupt::watch().and_then(|()| run(line.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringmq-bench: {error:#}");

@@ -5,6 +5,7 @@
 //! whole suite fail, after all others have run.
 
 use crate::arguments::Common;
+use crate::interrupt;
 use crate::report;
 use crate::result::{RunResult, make_dir};
 use crate::run::{self, Turn};
@@ -46,6 +47,7 @@ pub(crate) fn run_all(scenarios: &[Scenario], common: &Common, with_selftest: bo
     let brokers = common.brokers()?;
     let places = common.places()?;
     make_dir(&common.out)?;
+    interrupt::results_in(&common.out);
     for broker in &brokers {
         broker.prepare(&places)?;
     }

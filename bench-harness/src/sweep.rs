@@ -102,6 +102,7 @@ fn shortened(scenario: &Scenario) -> Scenario {
     params.seconds = (params.seconds / 3).clamp(2, STEP_SECONDS);
     params.warm_up_seconds = (params.warm_up_seconds / 3).max(1);
     params.warm_up_max_seconds = params.warm_up_seconds;
+    params.steady_seconds = 1;
     params.counter_seconds = 0;
     params.stop_consumer_seconds = 0;
     params.read_back_mb = params.read_back_mb.min(16);

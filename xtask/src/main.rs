@@ -8,6 +8,7 @@
     reason = "a command-line program speaks on stdout"
 )]
 
+mod flamegraph;
 mod fuzz;
 mod process;
 mod runtimes;
@@ -71,6 +72,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Draws where the broker's time goes under a scenario, into flamegraphs/ (needs perf).
+    Flamegraph {
+        /// The scenario, such as P1.
+        scenario: String,
+        /// Its parameters, KEY=VALUE.
+        changes: Vec<String>,
+    },
     /// Fuzzes the decoders with libFuzzer (needs a nightly toolchain and cargo-fuzz).
     Fuzz {
         /// Seconds per target.
@@ -121,6 +129,7 @@ fn run(command: Command) -> Result<()> {
             test::build_release()?;
             test::torture(&arguments)
         }
+        Command::Flamegraph { scenario, changes } => flamegraph::run(&scenario, &changes),
         Command::Fuzz { seconds } => fuzz::run(seconds),
     }
 }

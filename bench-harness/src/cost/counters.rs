@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::io::Read;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Events in the order in which they are asked for.
@@ -56,16 +57,26 @@ impl Counting {
             FSYNC_FILTER,
         ]);
         perf.args(["-p", &pid.to_string(), "--", "sleep", &seconds.to_string()]);
-        let child = perf
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
+        Self::spawn(perf)
+    }
+
+    fn spawn(mut perf: Command) -> Self {
+        let quiet = perf.stdin(Stdio::null()).stdout(Stdio::null());
+        let child = quiet.stderr(Stdio::piped()).spawn();
         Self {
             child: child.map_err(|error| {
                 format!("perf cannot be started ({error}): apt-get install linux-perf")
             }),
         }
+    }
+
+    /// Samples the stacks of a process into a file instead, for so many seconds.
+    pub(crate) fn profile(pid: u32, seconds: u64, file: &Path) -> Self {
+        let mut perf = Command::new("perf");
+        perf.args(["record", "-F", "999", "--call-graph", "dwarf,16384", "-o"]);
+        perf.arg(file);
+        perf.args(["-p", &pid.to_string(), "--", "sleep", &seconds.to_string()]);
+        Self::spawn(perf)
     }
 
     /// Waits for the end; `messages` were handled meanwhile, in `seconds`.

@@ -390,3 +390,111 @@ fn settings(html: &mut String, results: &[RunResult], brokers: &[String]) {
         let _ = write!(html, "<h3>Machine</h3><pre>{}</pre>", escape(&machine));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::result::{BrokerInfo, IntervalRow, SCHEMA, Verified};
+    use crate::statistics::latency::{Percentiles, histogram};
+
+    fn result(broker: &str, repeat: u32, rate: f64, failure: Option<&str>) -> RunResult {
+        let mut times = histogram();
+        (1..1000).for_each(|us| times.record(us * 1000).unwrap());
+        let row = |at| IntervalRow {
+            at,
+            acknowledged: rate as u64,
+            received: 0,
+            errors: 0,
+            p50_us: 10.0,
+            p99_us: 20.0,
+            p999_us: 30.0,
+            max_us: 40.0,
+        };
+        let cell = CellResult {
+            label: "16 in flight".to_owned(),
+            seconds: 2.0,
+            messages_per_second: rate,
+            response: Percentiles::of(&times),
+            intervals: vec![row(0.0), row(1.0)],
+            verified: Verified {
+                lost: u64::from(failure.is_some()),
+                ..Verified::default()
+            },
+            objections: vec!["noise: <others>".to_owned()],
+            failure: failure.map(str::to_owned),
+            ..CellResult::empty()
+        };
+        RunResult {
+            schema: SCHEMA,
+            started: "2026-01-01".to_owned(),
+            scenario: "P1-test".to_owned(),
+            title: "a test".to_owned(),
+            short: false,
+            repeat,
+            place: repeat,
+            parameters: std::collections::BTreeMap::new(),
+            broker: BrokerInfo {
+                label: broker.to_owned(),
+                ..BrokerInfo::default()
+            },
+            machine: crate::machine::Machine::default(),
+            generator: crate::result::GeneratorInfo::default(),
+            cells: vec![cell],
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere_and_hides_no_failure() {
+        let results = [
+            result("ours", 1, 100.0, None),
+            result("ours", 2, 120.0, None),
+            result("theirs", 1, 50.0, None),
+            result("theirs", 2, 0.0, Some("1 messages lost")),
+        ];
+        let page = page(&results, None);
+        for outside in ["<script", "src=", "href=", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        assert!(page.contains("FAILED: P1-test on theirs, run 2: 16 in flight: 1 messages lost"));
+        assert!(page.contains("noise: &lt;others&gt;"));
+        assert!(
+            page.contains("110 <small>(100 to 120)</small>"),
+            "the median of two runs"
+        );
+        assert!(
+            page.contains("x 0.45 (one run each: no interval)"),
+            "a failed run gives no figure"
+        );
+        assert_eq!(
+            page.matches("<svg").count(),
+            3,
+            "throughput, p99.9, percentiles"
+        );
+    }
+
+    #[test]
+    fn a_result_reads_back_as_it_was_written() {
+        let dir = std::env::temp_dir().join(format!("ringmq-bench-result-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = result("apache:5.5.0+tuned", 3, 5.0, None)
+            .save(&dir)
+            .unwrap();
+        assert!(
+            path.ends_with("P1-test.apache_5.5.0_tuned.r3.json"),
+            "{path:?}"
+        );
+        let again = RunResult::load(&path).unwrap();
+        assert_eq!(
+            (
+                again.repeat,
+                again.cells[0].response.as_ref().unwrap().count
+            ),
+            (3, 999)
+        );
+        std::fs::write(&path, r#"{"schema": 99}"#).unwrap();
+        let error = format!("{:#}", RunResult::load(&path).unwrap_err());
+        assert!(error.contains("is no result of this program"), "{error}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

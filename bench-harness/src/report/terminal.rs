@@ -75,7 +75,7 @@ fn times(name: &str, percentiles: Option<&Percentiles>) {
 }
 
 fn cost(cell: &CellResult) {
-    if let Some(c) = &cell.cost {
+    if let Some(c) = cell.cost.as_ref().filter(|_| cell.messages > 0) {
         println!(
             "  broker    {:.2} us CPU/message (user {:.2}, system {:.2}), {:.0} % of a CPU, {:.0} MiB, {:.3} switches/message{}",
             c.cpu_us_per_message(),

@@ -71,6 +71,10 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
         "counter-seconds",
         "seconds of load after the measurement in which system calls are counted",
     ),
+    (
+        "profile",
+        "file for samples of the broker by perf, taken in place of the counting",
+    ),
     ("timeout-ms", "how long a send may stay unanswered"),
     (
         "limit-us",
@@ -161,6 +165,7 @@ impl Params {
             "warm-up-max" => self.warm_up_max_seconds = number(value)?,
             "steady-seconds" => self.steady_seconds = at_least_one(value)?,
             "counter-seconds" => self.counter_seconds = number(value)?,
+            "profile" => self.profile = Some(value.into()),
             "timeout-ms" => self.timeout_ms = at_least_one(value)?,
             "limit-us" => self.limit_us = at_least_one(value)?,
             "read-back-mb" => self.read_back_mb = number(value)?,

@@ -12,6 +12,7 @@ pub(crate) use keys::KEYS;
 
 use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Number, time, producer, queue and checksum of a body; see [`crate::body`].
 pub(crate) const SIZE_MIN: usize = crate::body::HEAD_LEN;
@@ -112,6 +113,7 @@ pub(crate) struct Params {
     pub(crate) warm_up_max_seconds: u64,
     pub(crate) steady_seconds: u64,
     pub(crate) counter_seconds: u64,
+    pub(crate) profile: Option<PathBuf>,
     pub(crate) timeout_ms: u64,
     pub(crate) limit_us: u64,
     pub(crate) poll: Poll,
@@ -150,6 +152,7 @@ impl Default for Params {
             warm_up_max_seconds: 60,
             steady_seconds: 10,
             counter_seconds: 3,
+            profile: None,
             timeout_ms: 10_000,
             limit_us: 10_000,
             poll: Poll::Auto,
@@ -251,10 +254,6 @@ impl Params {
             self.kind != Kind::CatchUp || self.backlog_mb > 0,
             "catch-up wants backlog-mb"
         );
-        ensure!(
-            self.warm_up_max_seconds >= self.warm_up_seconds,
-            "warm-up-max is less than warm-up"
-        );
         Ok(())
     }
 }
@@ -321,6 +320,8 @@ impl Scenario {
         for (key, value) in changes {
             scenario.set(key, value)?;
         }
+        let params = &mut scenario.params;
+        params.warm_up_max_seconds = params.warm_up_max_seconds.max(params.warm_up_seconds);
         scenario.params.check().with_context(|| name.to_owned())?;
         Ok(scenario)
     }

@@ -52,7 +52,6 @@ fn a_wrong_line_is_told_with_its_place_and_what_is_wanted() {
         ("queues", "is not key = value"),
         ("short.queues = none", "a number is wanted"),
         ("batch = 64\nsize = 100000", "longer than"),
-        ("warm-up = 9\nwarm-up-max = 3", "warm-up-max is less"),
     ] {
         let error = format!("{:#}", parse(text, false, &[]).unwrap_err());
         assert!(error.contains(part), "{text}: {error}");

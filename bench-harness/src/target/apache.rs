@@ -7,6 +7,7 @@
 
 use super::process::{Dir, Start, Started, wait_until_it_answers};
 use super::{Places, Target};
+use crate::interrupt;
 use crate::result::BrokerInfo;
 use crate::scenario::{Flush, Params};
 use anyhow::{Context, Result};
@@ -155,7 +156,9 @@ fn start_namesrv(version: &str, places: &Places, dir: &Path, port: u16) -> Resul
         "org.apache.rocketmq.namesrv.NamesrvStartup",
     )?;
     java.arg("-c").arg(&conf);
-    Server::start(java, "namesrv", dir)
+    let server = Server::start(java, "namesrv", dir)?;
+    interrupt::know_process(server.id());
+    Ok(server)
 }
 
 /// `broker.conf` as delivered, with the flush of the scenario.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the directory goes when the value is dropped, after the process.
 
+use crate::interrupt;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use harness::server::Server;
 use harness::wire::Connection;
@@ -34,7 +35,7 @@ pub(super) struct Started {
     pub(super) server: Server,
     start: Start,
     /// A name server beside it.
-    _beside: Option<Server>,
+    beside: Option<Server>,
     dir: Dir,
 }
 
@@ -43,7 +44,7 @@ impl Started {
         Self {
             server,
             start,
-            _beside: beside,
+            beside,
             dir,
         }
     }
@@ -58,11 +59,20 @@ impl Started {
         };
         kill(Pid::from_raw(self.server.id().cast_signed()), signal)?;
         self.server.wait(STOP_LIMIT)?;
+        interrupt::forget_process(self.server.id());
         let stop = (!kill_it).then(|| from.elapsed());
         let from = Instant::now();
         self.server = self.start.spawn(&self.dir.0)?;
         wait_until_it_answers(&mut self.server, self.start.address)?;
         Ok((from.elapsed(), stop))
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        for server in self.beside.iter().chain([&self.server]) {
+            interrupt::forget_process(server.id());
+        }
     }
 }
 
@@ -93,7 +103,9 @@ impl Start {
                     .iter()
                     .map(|(key, value)| (key.as_str(), value.as_str())),
             );
-            Server::start(command, self.name, dir)
+            let server = Server::start(command, self.name, dir)?;
+            interrupt::know_process(server.id());
+            Ok(server)
         };
         let started = std::thread::scope(|scope| scope.spawn(start).join());
         started.map_err(|_| anyhow!("starting the broker panicked"))?
@@ -157,7 +169,9 @@ impl Dir {
             free >> 20,
             work.display()
         );
-        Ok(Self(dir.canonicalize()?))
+        let dir = dir.canonicalize()?;
+        interrupt::know_dir(&dir);
+        Ok(Self(dir))
     }
 }
 
@@ -165,6 +179,7 @@ impl Drop for Dir {
     fn drop(&mut self) {
         // What cannot be removed is left for the user.
         let _ = fs::remove_dir_all(&self.0);
+        interrupt::forget_dir(&self.0);
     }
 }
 
