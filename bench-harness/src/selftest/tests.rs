@@ -92,17 +92,17 @@ fn a_refusal_is_an_error_by_its_code_and_remark() {
 #[test]
 fn a_broker_that_dies_in_the_middle_leaves_what_was_measured_and_a_sentence() {
     let faults = Faults {
-        ends_after: Some(2_000),
+        ends_after: Some(3_000),
         ..Faults::default()
     };
-    let result = load("dies", faults, "in-flight=8 seconds=60");
+    let result = load("dies", faults, "mode=constant rate=1000 seconds=60");
     let failure = result.failure.unwrap();
     assert!(
         failure.contains("ended a producer's connection in the middle"),
         "{failure}"
     );
     assert!(result.messages > 0, "what was measured stays");
-    assert!(result.verified.acknowledged >= 1_900);
+    assert!(result.verified.acknowledged >= 2_900);
     let lost = result.errors.iter().find(|error| error.code == -2);
     assert!(lost.is_none_or(|lost| lost.remark == "the connection ended"));
 }
