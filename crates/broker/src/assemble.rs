@@ -16,6 +16,7 @@ use crate::send::SendService;
 use crate::settings::BrokerSettings;
 use crate::stats::Stats;
 use crate::topics::Topics;
+use crate::transaction::Transactions;
 use base::ShardId;
 use rt::Rt;
 use rt::sync::Latch;
@@ -37,6 +38,7 @@ pub(crate) struct Services<R: Rt> {
     pub(crate) asks: Asks,
     pub(crate) locks: QueueLocks,
     pub(crate) delay: Delay,
+    pub(crate) transactions: Transactions,
     pub(crate) stats: Stats,
     pub(crate) registrar: Registrar<R>,
     pub(crate) bad_frames: LogBudget,
@@ -62,6 +64,7 @@ impl<R: Rt> Services<R> {
             asks: Asks::default(),
             locks: QueueLocks::default(),
             delay: Delay::default(),
+            transactions: Transactions::default(),
             stats: Stats::default(),
             registrar: Registrar::new(&settings),
             bad_frames: LogBudget::default(),

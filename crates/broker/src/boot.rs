@@ -8,7 +8,7 @@ use crate::assemble::{LaneReceiver, Services};
 use crate::conn;
 use crate::names;
 use crate::settings::BrokerSettings;
-use crate::{client, delay, pull, register, send, stats, topics};
+use crate::{client, delay, pull, register, send, stats, topics, transaction};
 use base::ShardId;
 use remoting::body::subscription_group::SubscriptionGroupConfig;
 use rt::{Class, Disk, Net, Rt, Space};
@@ -98,6 +98,9 @@ async fn start<R: Rt>(
         services.shard.wait_adopted().await;
     }
     watch.lap("tables");
+    let recovered = transaction::recover(&services).await;
+    recovered.map_err(|error| format!("shard {id}: half messages: {error}"))?;
+    watch.lap("half messages");
     spawn_tasks(&services);
     let listening = listen(&services).await?;
     if is_control {
@@ -146,6 +149,7 @@ fn spawn_tasks<R: Rt>(services: &Rc<Services<R>>) {
         send::keep_answering_overdue(&s).await;
     });
     delay::start(services);
+    transaction::start(services);
     let s = Rc::clone(services);
     rt.spawn(Class::Housekeeping, async move {
         stats::keep_sampling(&s).await;

@@ -59,9 +59,10 @@ mod topic_admin;
 mod topic_attributes;
 mod topic_stats;
 mod topics;
+mod transaction;
 
 pub use boot::{BootReport, run_shard};
 pub use reply::Refusal;
 pub use routes::{Action, Owner, REFUSED, ROUTES, Route, Work, compat_rows};
-pub use settings::{AdminAccess, BrokerSettings, NetLimits};
+pub use settings::{AdminAccess, BrokerSettings, NetLimits, TransactionSettings};
 pub use shard::ShardMessage;

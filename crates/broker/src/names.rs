@@ -9,6 +9,10 @@ pub(crate) const RETRY_PREFIX: &str = "%RETRY%";
 pub(crate) const DLQ_PREFIX: &str = "%DLQ%";
 /// Where delayed messages wait; one instance per shard.
 pub(crate) const SCHEDULE_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
+/// Where half messages wait; one instance per shard, and no topic that clients could ask for.
+pub(crate) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
+/// Where half messages go that nobody decided.
+pub(crate) const CHECK_MAX_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
 /// The template of topics that sends create.
 pub(crate) const DEFAULT_TOPIC: &str = "TBW102";
 
@@ -97,9 +101,9 @@ pub(crate) fn is_closed_to_sends(topic: &str) -> bool {
     matches!(
         topic,
         SCHEDULE_TOPIC
-            | "RMQ_SYS_TRANS_HALF_TOPIC"
+            | HALF_TOPIC
             | "RMQ_SYS_TRANS_OP_HALF_TOPIC"
-            | "TRANS_CHECK_MAX_TIME_TOPIC"
+            | CHECK_MAX_TOPIC
             | "SELF_TEST_TOPIC"
             | "OFFSET_MOVED_EVENT"
     )

@@ -11,11 +11,13 @@ use crate::handler::{InlineRequest, NoFields, TaskCommand, TaskRequest, answer, 
 use crate::reply::{Refusal, ReplyPort, ReplySlot};
 use base::ShardId;
 use remoting::command::{Command, DecodeError, decode, decode_into};
-use remoting::header::admin::ViewBrokerStatsDataRequestHeader;
+use remoting::header::admin::{
+    ResumeCheckHalfMessageRequestHeader, ViewBrokerStatsDataRequestHeader,
+};
 use remoting::header::client::{
     ConsumeMessageDirectlyResultRequestHeader, ConsumerSendMsgBackRequestHeader,
-    GetConsumerListByGroupRequestHeader, GetConsumerRunningInfoRequestHeader,
-    UnregisterClientRequestHeader,
+    EndTransactionRequestHeader, GetConsumerListByGroupRequestHeader,
+    GetConsumerRunningInfoRequestHeader, UnregisterClientRequestHeader,
 };
 use remoting::header::group::{
     CloneGroupOffsetRequestHeader, DeleteSubscriptionGroupRequestHeader,

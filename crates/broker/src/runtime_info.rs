@@ -10,6 +10,7 @@ use crate::assemble::Services;
 use crate::handler::{Answer, NoFields, TaskRequest};
 use crate::reply::Refusal;
 use crate::stats::{Rates, Report};
+use crate::transaction;
 use base::QueueId;
 use remoting::ResponseCode;
 use remoting::body::kv_table::KvTable;
@@ -36,6 +37,7 @@ struct Part {
     disk: DiskFigures,
     parked_pulls: usize,
     delay_levels: Vec<(u32, i64, i64)>,
+    transactions: transaction::Figures,
 }
 
 async fn collect<R: Rt>(services: &Rc<Services<R>>) -> Result<Figures, Refusal> {
@@ -59,6 +61,7 @@ async fn collect<R: Rt>(services: &Rc<Services<R>>) -> Result<Figures, Refusal> 
         disk_available: space.map_or(0, |space| space.available),
         parked_pulls: 0,
         delay_levels: Vec::new(),
+        transactions: transaction::Figures::default(),
     };
     let mut levels: BTreeMap<u32, (i64, i64)> = BTreeMap::new();
     for part in parts {
@@ -66,6 +69,7 @@ async fn collect<R: Rt>(services: &Rc<Services<R>>) -> Result<Figures, Refusal> 
         figures.log = figures.log.plus(part.log);
         figures.disks.push(part.disk);
         figures.parked_pulls += part.parked_pulls;
+        figures.transactions = figures.transactions.plus(part.transactions);
         for (level, next, end) in part.delay_levels {
             let sum = levels.entry(level).or_default();
             *sum = (sum.0 + next, sum.1 + end);
@@ -108,6 +112,7 @@ async fn part_of<R: Rt>(services: &Services<R>) -> Part {
         },
         parked_pulls: services.pull.parked_count(),
         delay_levels: levels.filter_map(level).collect(),
+        transactions: transaction::figures(services),
     }
 }
 
@@ -178,6 +183,7 @@ pub(crate) struct Figures {
     pub(crate) parked_pulls: usize,
     /// Progress of delay levels: level, next offset, end of its queues.
     pub(crate) delay_levels: Vec<(u32, i64, i64)>,
+    pub(crate) transactions: transaction::Figures,
 }
 
 /// The table, sorted by key.
@@ -188,6 +194,7 @@ pub(crate) fn table(figures: &Figures) -> BTreeMap<String, String> {
         .chain(rates(figures))
         .chain(totals(figures))
         .chain(log(figures))
+        .chain(transactions(&figures.transactions))
     {
         table.insert(key.to_owned(), value);
     }
@@ -329,6 +336,19 @@ fn log(figures: &Figures) -> Vec<Row> {
         ),
         // Java TransientStorePool.availableBufferNums without a pool.
         ("remainTransientStoreBufferNumbs", i32::MAX.to_string()),
+    ]
+}
+
+/// Rows that Java does not have: what becomes of transactional messages.
+fn transactions(figures: &transaction::Figures) -> Vec<Row> {
+    vec![
+        ("halfMessages", figures.undecided.to_string()),
+        ("halfMessageOldestMillis", figures.oldest_ms.to_string()),
+        ("transactionsCommitted", figures.committed.to_string()),
+        ("transactionsRolledBack", figures.rolled_back.to_string()),
+        ("transactionChecks", figures.checks.to_string()),
+        ("transactionsDiscarded", figures.discarded.to_string()),
+        ("transactionsLost", figures.lost.to_string()),
     ]
 }
 
@@ -488,6 +508,10 @@ mod tests {
             disk_available: 63 << 30,
             parked_pulls: 0,
             delay_levels: vec![(3, 7, 9)],
+            transactions: transaction::Figures {
+                undecided: 4,
+                ..transaction::Figures::default()
+            },
         }
     }
 
@@ -543,6 +567,7 @@ mod tests {
             ("putMessageAverageSize", "0.0"),
             ("remainHowManyDataToFlush", "0 B"),
             ("scheduleMessageOffset_3", "7,9"),
+            ("halfMessages", "4"),
             ("earliestMessageTimeStamp", "-1"),
         ] {
             assert_eq!(table[key], value, "{key}");

@@ -91,6 +91,8 @@ pub struct BrokerSettings {
     pub notifies_members: bool,
     /// `messageDelayLevel`, in milliseconds by level from 1.
     pub delay_levels_ms: Vec<u64>,
+    /// How transactional messages are treated.
+    pub transactions: TransactionSettings,
     /// `flushConsumerOffsetInterval`, in milliseconds.
     pub flush_consumer_offset_interval_ms: u64,
     /// Who may use administration codes.
@@ -101,6 +103,33 @@ pub struct BrokerSettings {
     pub net: NetLimits,
     /// The store of each shard is opened with a copy of this, with the shard filled in.
     pub store: store::Settings,
+}
+
+/// How transactional messages are treated.
+#[derive(Debug, Clone)]
+pub struct TransactionSettings {
+    /// `rejectTransactionMessage`.
+    pub rejects: bool,
+    /// `transactionTimeOut`: producers are not asked earlier, in milliseconds.
+    pub timeout_ms: u64,
+    /// `transactionCheckMax`: how often a producer is asked.
+    pub check_max: u32,
+    /// `transactionCheckInterval`: pause between two rounds of asking, in milliseconds.
+    pub check_interval_ms: u64,
+    /// Most undecided half messages of one shard.
+    pub half_messages_max: usize,
+}
+
+impl Default for TransactionSettings {
+    fn default() -> Self {
+        Self {
+            rejects: false,
+            timeout_ms: 6_000,
+            check_max: 15,
+            check_interval_ms: 30_000,
+            half_messages_max: 1_000_000,
+        }
+    }
 }
 
 /// Bounds of connections and lanes of a broker.
@@ -192,6 +221,7 @@ impl BrokerSettings {
             young_log_bytes: 4 << 30,
             notifies_members: true,
             delay_levels_ms: DELAY_LEVELS_S.iter().map(|s| s * 1_000).collect(),
+            transactions: TransactionSettings::default(),
             flush_consumer_offset_interval_ms: 5_000,
             admin_access: AdminAccess::LocalHost,
             properties: Vec::new(),

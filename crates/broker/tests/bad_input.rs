@@ -197,20 +197,24 @@ fn messages_that_are_not_supported_are_refused_so_that_nobody_retries() {
     cluster.start();
     cluster.client(|client| async move {
         assert_eq!(client.send("TopicTest", "0", b"x").await.code, 0);
-        for (properties, expected) in [
-            (
-                "TRAN_MSG\u{1}true\u{2}",
-                "transaction messages are not supported yet",
-            ),
-            (
-                "TIMER_DELAY_MS\u{1}5\u{2}",
-                "timer messages are not supported yet",
-            ),
-        ] {
-            let fields = send_fields("TopicTest", "0", properties);
-            let answer = client.ask(RequestCode::SendMessageV2, &fields, b"x").await;
-            assert_eq!((answer.code, &*answer.remark), (13, expected));
-        }
+        let timer = "TIMER_DELAY_MS\u{1}5\u{2}";
+        let fields = send_fields("TopicTest", "0", timer);
+        let answer = client.ask(RequestCode::SendMessageV2, &fields, b"x").await;
+        let expected = "timer messages are not supported yet";
+        assert_eq!((answer.code, &*answer.remark), (13, expected));
+        let mut batch = Vec::new();
+        let half = remoting::message::batch::BatchMessage {
+            flag: 0,
+            body: b"x",
+            properties: "TRAN_MSG\u{1}true\u{2}",
+        };
+        remoting::message::batch::append(&mut batch, half);
+        let mut fields = send_fields("TopicTest", "0", "");
+        fields.push(("m", "true"));
+        let answer = client.ask(RequestCode::SendBatchMessage, &fields, &batch);
+        let expected = "a batch cannot hold transactional messages";
+        let answer = answer.await;
+        assert_eq!((answer.code, &*answer.remark), (13, expected));
     });
 }
 

@@ -5,7 +5,7 @@
 
 use crate::address::{self, Advertised};
 use crate::failure::{Failure, Outcome};
-use broker::{AdminAccess, BrokerSettings, NetLimits};
+use broker::{AdminAccess, BrokerSettings, NetLimits, TransactionSettings};
 use chrono::Timelike;
 use config::{FlushDiskType, Loaded};
 use std::net::SocketAddr;
@@ -60,6 +60,13 @@ pub(crate) fn broker(
     settings.unique_query_count = store.default_query_max_num;
     settings.notifies_members = keys.notify_consumer_ids_changed_enable;
     settings.delay_levels_ms = store.message_delay_level.delays_ms().to_vec();
+    settings.transactions = TransactionSettings {
+        rejects: keys.reject_transaction_message,
+        timeout_ms: keys.transaction_time_out_ms,
+        check_max: keys.transaction_check_max,
+        check_interval_ms: keys.transaction_check_interval_ms,
+        half_messages_max: keys.half_messages_max,
+    };
     settings.flush_consumer_offset_interval_ms = keys.flush_consumer_offset_interval_ms;
     settings.admin_access = if keys.admin_open {
         AdminAccess::Everyone
@@ -236,6 +243,14 @@ mod tests {
                 assert_eq!(settings.store.flush, store::FlushMode::Sync);
                 assert_eq!(settings.body_len_max, 65_536);
                 assert_eq!(settings.delay_levels_ms, [1_000, 2_000]);
+            },
+        );
+        check(
+            "transactionCheckMax=2\ntransactionTimeOut=1\nrejectTransactionMessage=true",
+            |settings| {
+                let transactions = &settings.transactions;
+                assert_eq!((transactions.check_max, transactions.timeout_ms), (2, 1));
+                assert!(transactions.rejects);
             },
         );
         check(

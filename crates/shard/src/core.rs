@@ -5,6 +5,7 @@
 
 use crate::consumer_offsets::ConsumerOffsets;
 use crate::control::ControlError;
+use crate::half_messages::HalfMessages;
 use crate::lanes::Lanes;
 use crate::records::{self, ReplayError, kinds};
 use crate::table::{ConfigTable, GroupTable, TopicTable};
@@ -45,6 +46,8 @@ pub struct Shard<R: Rt> {
     pub lanes: Rc<Lanes<R>>,
     /// Committed offsets of its queues.
     pub offsets: ConsumerOffsets,
+    /// Its undecided half messages.
+    pub halves: HalfMessages,
     /// Its bounds.
     pub limits: Limits,
     topics: RefCell<Arc<TopicTable>>,
@@ -75,6 +78,7 @@ impl<R: Rt> Shard<R> {
             store,
             lanes,
             offsets: ConsumerOffsets::default(),
+            halves: HalfMessages::default(),
             limits,
             topics: RefCell::default(),
             groups: RefCell::default(),
@@ -236,6 +240,9 @@ impl<R: Rt> Shard<R> {
     }
 
     fn replay(&self, kind: u16, payload: &[u8]) -> Result<(), ReplayError> {
+        let check = |read: Option<()>| {
+            read.ok_or_else(|| unreadable(kind, payload, &"its length or a number is wrong"))
+        };
         match kind {
             kinds::TOPIC => {
                 let (version, row) = records::decode_row::<TopicConfig>(kind, payload)?;
@@ -264,6 +271,9 @@ impl<R: Rt> Shard<R> {
                     .ok_or_else(|| unreadable(kind, payload, &"its length is wrong"))?;
                 self.delay_progress.replace(progress);
             }
+            kinds::HALF_MESSAGES_DECIDED => check(self.halves.replay_decided(payload))?,
+            kinds::HALF_MESSAGES_CHECKED => check(self.halves.replay_checks(payload))?,
+            kinds::HALF_MESSAGES_OPEN => check(self.halves.replay_open(payload))?,
             _ => return Err(unreadable(kind, payload, &"its kind is unknown")),
         }
         Ok(())
@@ -289,6 +299,9 @@ impl<R: Rt> Shard<R> {
         }
         let progress = encode_progress(&self.delay_progress.borrow());
         all.push((RecordKind(kinds::DELAY_PROGRESS), progress));
+        for (kind, part) in self.halves.records(RECORD_LEN_MAX) {
+            all.push((RecordKind(kind), part));
+        }
         all
     }
 }

@@ -22,6 +22,12 @@ pub mod kinds {
     pub const CONSUMER_OFFSETS: u16 = 5;
     /// How far delayed messages of a level were delivered.
     pub const DELAY_PROGRESS: u16 = 6;
+    /// Half messages that are decided; the store gives one for each committed message, too.
+    pub const HALF_MESSAGES_DECIDED: u16 = store::RecordKind::HALF_MESSAGES_DECIDED.0;
+    /// How often producers were asked about half messages.
+    pub const HALF_MESSAGES_CHECKED: u16 = 8;
+    /// Half messages that are undecided, and how far the half queue was looked at.
+    pub const HALF_MESSAGES_OPEN: u16 = 9;
 }
 
 /// A record that cannot be read.

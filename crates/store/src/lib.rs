@@ -51,7 +51,7 @@ pub use layout::{
     FORMAT_VERSION, Layout, LayoutError, inspect_root, prepare_root, prepare_root_on,
 };
 pub use lock::{LockedBy, RootLock, lock_root, lock_root_for_reading};
-pub use read::{Accept, GetResult, GetStatus, ReadLimits, TailRead};
+pub use read::{Accept, GetResult, GetStatus, IndexEntry, ReadLimits, TailRead};
 pub use record::RecordKind;
 pub use recover::{Quarantined, Recovered, RecoveryReport, ScanStart};
 pub use retention::{Limit, Retention, Shortage};

@@ -12,7 +12,7 @@ use crate::error::ReadError;
 use crate::record;
 use crate::stats::add;
 use crate::store::Inner;
-use base::QueueOffset;
+use base::{LogPosition, PhyOffset, QueueOffset};
 use rt::Rt;
 
 /// Which messages a read gives. Any `FnMut(i64) -> bool` is one that looks at tags codes only.
@@ -83,6 +83,17 @@ pub struct GetResult {
     pub count: usize,
     /// Bytes given.
     pub bytes: usize,
+}
+
+/// What the queue index knows of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// Place in the queue.
+    pub queue_offset: QueueOffset,
+    /// Place in the broker's physical address space.
+    pub phy_offset: PhyOffset,
+    /// As the message was appended with.
+    pub tags_code: i64,
 }
 
 /// What a read from memory came to.
@@ -351,6 +362,44 @@ impl<R: Rt> Inner<R> {
             };
             // Meanwhile the queue may change; the next turn looks again.
             self.bring(needs, self.settings.block_bytes).await?;
+        }
+    }
+
+    /// The index entries of a queue from an offset on, without those that are lost to damage.
+    pub(crate) async fn index_entries(
+        &self,
+        reference: QueueRef,
+        from: QueueOffset,
+    ) -> Result<Vec<IndexEntry>, ReadError> {
+        let (mut entries, mut next) = (Vec::new(), from.0);
+        loop {
+            let missing = {
+                let queues = self.queues.borrow();
+                let Some(queue) = queues.get(reference) else {
+                    return Ok(entries);
+                };
+                next = next.max(queue.min);
+                loop {
+                    if next >= queue.next {
+                        return Ok(entries);
+                    }
+                    match self.unit(queue, next) {
+                        Ok(unit) if unit.is_lost() => {}
+                        Ok(unit) => {
+                            let position = LogPosition(unit.position);
+                            entries.push(IndexEntry {
+                                queue_offset: QueueOffset(next),
+                                phy_offset: PhyOffset::new(self.settings.shard, position),
+                                tags_code: unit.tags_code,
+                            });
+                        }
+                        Err(missing) => break missing,
+                    }
+                    next += 1;
+                }
+            };
+            // Meanwhile the queue may change; the next turn looks again.
+            self.bring_page(missing).await?;
         }
     }
 

@@ -23,6 +23,10 @@ const SYS_FLAG_STORE_HOST_V6: u32 = 0x20;
 pub struct RecordKind(pub u16);
 
 impl RecordKind {
+    /// Half messages that are decided: physical offsets, 8 bytes each, little-endian. Whoever
+    /// rolls one back appends such a record. A message that names its half message
+    /// (`prepared transaction offset`) decides it by itself: recovery gives a record for it.
+    pub const HALF_MESSAGES_DECIDED: Self = Self(7);
     /// Kinds from here on belong to the store itself.
     pub const RESERVED: Self = Self(0xFF00);
     /// A queue was deleted; its offsets start again at 0.
@@ -197,6 +201,14 @@ fn topic(unit: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
         (usize::from(u16::from_be_bytes(*len)), rest)
     };
     rest.split_at_checked(len)
+}
+
+/// The half message that a stored message says it decides; `None` for any other message.
+pub(crate) fn prepared_offset(unit: &[u8]) -> Option<PhyOffset> {
+    let flags = be_u32(unit, 36)?;
+    let hosts = host_len(flags, SYS_FLAG_BORN_HOST_V6) + host_len(flags, SYS_FLAG_STORE_HOST_V6);
+    let offset = be_i64(unit, 60 + hosts)?;
+    PhyOffset::from_wire(offset).filter(|_| offset > 0)
 }
 
 /// The physical offset that a stored message carries.

@@ -15,7 +15,7 @@ use crate::damage::LineBudget;
 use crate::error::{AppendError, FenceReason, FlushError, OpenError, ReadError};
 use crate::key_index::{KeyAnswer, KeyIndex, KeyQuery, load};
 use crate::layout::{ShardPaths, prepare_root_of};
-use crate::read::{Accept, GetResult, ReadLimits, TailRead};
+use crate::read::{Accept, GetResult, IndexEntry, ReadLimits, TailRead};
 use crate::record::RecordKind;
 use crate::recover::{Recovered, RecoveryReport, State, recover};
 use crate::retention::{self, Shortage, StoreClock, Times};
@@ -460,6 +460,19 @@ impl<R: Rt> ShardStore<R> {
     /// The disk failed.
     pub async fn read_message(&self, at: PhyOffset) -> Result<Option<Vec<u8>>, ReadError> {
         self.0.read_message(at).await
+    }
+
+    /// What the index knows of a queue's messages from an offset on, also of those that consumers do
+    /// not see yet; lost ones are left out.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub async fn index_entries(
+        &self,
+        queue: QueueRef,
+        from: QueueOffset,
+    ) -> Result<Vec<IndexEntry>, ReadError> {
+        self.0.index_entries(queue, from).await
     }
 
     /// The newest messages of a topic that have a key.

@@ -17,6 +17,7 @@ routes! {
         HeartBeat               Local     Any    Task   NoFields                                      => crate::client::heartbeat;
         UnregisterClient        Local     Any    Task   UnregisterClientRequestHeader<'_>             => crate::client::unregister;
         ConsumerSendMsgBack     PhyOffset Any    Task   ConsumerSendMsgBackRequestHeader<'_>          => crate::retry::send_message_back;
+        EndTransaction          PhyOffset Pub    Inline EndTransactionRequestHeader<'_>               => crate::transaction::end_transaction;
         GetConsumerListByGroup  Group     Any    Task   GetConsumerListByGroupRequestHeader<'_>       => crate::client::consumer_list;
         LockBatchMq             Local     Any    Task   NoFields                                      => crate::locks::lock_queues;
         UnlockBatchMq           Local     Any    Task   NoFields                                      => crate::locks::unlock_queues;
@@ -46,6 +47,7 @@ routes! {
         CloneGroupOffset        Local     Admin  Task   CloneGroupOffsetRequestHeader<'_>             => crate::offset_admin::clone_offsets;
         ViewBrokerStatsData     Local     Any    Task   ViewBrokerStatsDataRequestHeader<'_>          => crate::stats_data::view;
         CleanUnusedTopic        Local     Admin  Task   NoFields                                      => crate::clean_up::topics;
+        ResumeCheckHalfMessage  Local     Admin  Task   ResumeCheckHalfMessageRequestHeader<'_>       => crate::transaction::resume_check;
         SendReplyMessage        Local     Pub    Task   SendMessageRequestHeader<'_>                  => crate::send::send_reply;
         SendReplyMessageV2      Local     Pub    Task   SendMessageRequestHeaderV2<'_>                => crate::send::send_reply_v2;
         GetAllProducerInfo      Local     Any    Task   NoFields                                      => crate::connections::all_producers;
@@ -61,7 +63,6 @@ routes! {
         GetTopicConfigList: "obsolete in every supported version";
         GetTopicNameList: "obsolete in every supported version";
         TriggerDeleteFiles: "obsolete in every supported version";
-        EndTransaction: "transaction messages are not supported yet";
         CheckTransactionState: "it is sent to clients or brokers, not by them";
         NotifyConsumerIdsChanged: "it is sent to clients or brokers, not by them";
         GetAllConsumerOffset: "replication is not supported yet";
@@ -110,7 +111,6 @@ routes! {
         GetNamesrvConfig: "a name server serves it";
         QueryConsumeQueue: "not supported yet";
         QueryDataVersion: "a name server serves it";
-        ResumeCheckHalfMessage: "transaction messages are not supported yet";
         PushReplyMessageToClient: "it is sent to clients or brokers, not by them";
         AddWritePermOfBroker: "a name server serves it";
         UpdateAndGetGroupForbidden: "not supported yet";

@@ -90,7 +90,7 @@ fn append_all<R: Rt>(
 
 /// Gives the length of the message as it will be stored.
 fn check(fields: &MessageFields<'_>, scanned: &Scanned<'_>) -> Result<usize, SendError> {
-    validate::check_kind(scanned)?;
+    validate::check_batched(scanned)?;
     validate::check_properties(fields)?;
     Ok(fields.encoded_len())
 }

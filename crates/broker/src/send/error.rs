@@ -39,6 +39,14 @@ pub(crate) enum SendError {
     Properties { len: usize },
     #[error("batch request does not support retry group {0}")]
     BatchToRetry(String),
+    #[error("a batch cannot hold transactional messages")]
+    BatchOfTransactions,
+    #[error("the broker[{0}] sending transaction message is forbidden")]
+    TransactionsRejected(String),
+    #[error(
+        "[TRANSACTION]broker busy, start flow control for a while ({0} transactional messages of the shard wait for a decision, the limit halfMessagesMax)"
+    )]
+    TooManyHalfMessages(usize),
     #[error("the batch cannot be read: {0}")]
     Batch(String),
     #[error("{0} messages are not supported yet")]
@@ -58,13 +66,15 @@ pub(crate) enum SendError {
 impl From<SendError> for Refusal {
     fn from(error: SendError) -> Self {
         let code = match &error {
-            SendError::ClosedTopic(_) | SendError::BrokerNotWritable(_) => {
-                ResponseCode::NoPermission
-            }
+            SendError::ClosedTopic(_)
+            | SendError::BrokerNotWritable(_)
+            | SendError::TransactionsRejected(_) => ResponseCode::NoPermission,
+            SendError::TooManyHalfMessages(_) => ResponseCode::SystemBusy,
             SendError::Name(_) | SendError::QueueId { .. } => ResponseCode::InvalidParameter,
             SendError::Body { .. }
             | SendError::Properties { .. }
             | SendError::BatchToRetry(_)
+            | SendError::BatchOfTransactions
             | SendError::Batch(_)
             | SendError::Unsupported(_)
             | SendError::NoDelayLevels => ResponseCode::MessageIllegal,

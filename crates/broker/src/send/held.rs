@@ -9,6 +9,7 @@ use crate::assemble::Services;
 use crate::reply::{ReplyPort, ReplySlot};
 use base::LogPosition;
 use remoting::ResponseCode;
+use remoting::header::NoHeader;
 use remoting::message::OffsetMessageId;
 use rt::Rt;
 use smallvec::SmallVec;
@@ -27,6 +28,8 @@ pub(super) struct Held<R: Rt> {
     uniq_key: SmallVec<[u8; 40]>,
     /// Of a batch: the message ids.
     batch_ids: Option<Box<str>>,
+    /// It ends a transaction: the answer tells nothing.
+    is_end: bool,
     since_us: u64,
 }
 
@@ -43,6 +46,7 @@ impl<R: Rt> Held<R> {
             queue_id,
             uniq_key: SmallVec::from_slice(uniq_key.unwrap_or_default().as_bytes()),
             batch_ids: None,
+            is_end: false,
             since_us: 0,
         }
     }
@@ -59,6 +63,10 @@ impl<R: Rt> Held<R> {
     }
 
     pub(super) fn answer(self, services: &Services<R>, code: ResponseCode, remark: Option<&str>) {
+        if self.is_end {
+            self.slot.send(code, remark, &NoHeader, &[]);
+            return;
+        }
         let id = OffsetMessageId::new(services.send.store_host, self.receipt.phy_offset.to_wire());
         let uniq_key = std::str::from_utf8(&self.uniq_key).unwrap_or_default();
         let ids = SentIds {
@@ -69,6 +77,20 @@ impl<R: Rt> Held<R> {
         };
         write_answer(services, self.slot, code, remark, &ids);
     }
+}
+
+/// Tells who ended a transaction that this is so, once the log has what `receipt` tells of.
+pub(crate) fn answer_end<R: Rt>(
+    services: &Services<R>,
+    slot: ReplySlot<R>,
+    receipt: AppendReceipt,
+) {
+    if slot.to().oneway {
+        return;
+    }
+    let mut held = Held::new(slot, receipt, 0, None);
+    held.is_end = true;
+    super::answer_when_written(services, held, true);
 }
 
 /// The answers that wait, in the order of the log.

@@ -6,6 +6,7 @@
 
 mod batch;
 mod error;
+mod half;
 mod held;
 mod properties;
 mod put;
@@ -13,9 +14,12 @@ mod request_reply;
 mod validate;
 
 pub(crate) use error::SendError;
-pub(crate) use held::{keep_answering_overdue, release_held};
+pub(crate) use half::{Half, append_discarded, append_final, checks_property, put_half_again};
+pub(crate) use held::{answer_end, keep_answering_overdue, release_held};
 pub(crate) use properties::{find_property, set_property};
-pub(crate) use put::{OwnedMessage, VERSION_3_4_9, append as append_owned, put, put_dead_letter};
+pub(crate) use put::{
+    OwnedMessage, VERSION_3_4_9, append as append_owned, put, put_dead_letter, wait_flushed,
+};
 pub(crate) use request_reply::{send_reply, send_reply_v2};
 
 use crate::assemble::Services;
@@ -37,6 +41,7 @@ use remoting::header::send::{
 use remoting::message::{MessageFields, OffsetMessageId, tags_code};
 use rt::Rt;
 use shard::{Caller, RequestBatch};
+use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use store::AppendReceipt;
@@ -204,7 +209,7 @@ fn append<R: Rt>(
     let added_key = properties::missing_key(scanned, &services.shard.rt, &mut unique);
     let own = &services.send.own_properties;
     let parts = [scanned.before, scanned.after, added_key, own];
-    let mut fields = MessageFields {
+    let fields = MessageFields {
         topic: &handle.name,
         queue_id: queue_id as i32,
         flag: header.flag,
@@ -217,10 +222,14 @@ fn append<R: Rt>(
         body: message.body,
         properties: &parts,
     };
+    if half::is_half(header, scanned) {
+        let uniq_key = scanned.uniq_key.or_else(|| properties::made_key(added_key));
+        return half::append(services, &fields, message, scanned, uniq_key);
+    }
     validate::check_properties(&fields)?;
     let store = &services.shard.store;
     if scanned.delay_level > 0 {
-        return append_delayed(services, &mut fields, scanned.delay_level);
+        return append_delayed(services, &fields, scanned.delay_level);
     }
     let queue = handle.queue(&services.shard, queue_id);
     let tags = scanned.tags.map_or(0, tags_code);
@@ -230,7 +239,24 @@ fn append<R: Rt>(
 /// Appends a message under its delay level; its real place travels in two properties.
 fn append_delayed<R: Rt>(
     services: &Services<R>,
-    fields: &mut MessageFields<'_>,
+    fields: &MessageFields<'_>,
+    delay_level: i32,
+) -> Result<AppendReceipt, SendError> {
+    let mut real = half::Properties::default();
+    real.push_real_place(fields.topic, fields.queue_id);
+    let mut parts: SmallVec<[&[u8]; 6]> = SmallVec::from_slice(fields.properties);
+    parts.push(real.as_bytes());
+    let fields = MessageFields {
+        properties: &parts,
+        ..*fields
+    };
+    append_under_level(services, &fields, delay_level)
+}
+
+/// The same for a message whose properties tell its real place already.
+fn append_under_level<R: Rt>(
+    services: &Services<R>,
+    fields: &MessageFields<'_>,
     delay_level: i32,
 ) -> Result<AppendReceipt, SendError> {
     let levels = &services.settings.delay_levels_ms;
@@ -239,16 +265,9 @@ fn append_delayed<R: Rt>(
     let Some(delay_ms) = level.checked_sub(1).and_then(|index| levels.get(index)) else {
         return Err(SendError::NoDelayLevels);
     };
-    let real = format!(
-        "REAL_TOPIC\u{1}{}\u{2}REAL_QID\u{1}{}\u{2}",
-        fields.topic, fields.queue_id
-    );
-    let mut parts = fields.properties.to_vec();
-    parts.push(real.as_bytes());
     let fields = MessageFields {
         topic: SCHEDULE_TOPIC,
         queue_id: level as i32 - 1,
-        properties: &parts,
         ..*fields
     };
     validate::check_properties(&fields)?;

@@ -20,6 +20,10 @@ pub(super) struct Scanned<'a> {
     pub(super) delay_level: i32,
     pub(super) is_transaction: bool,
     pub(super) is_timer: bool,
+    /// `PGROUP`, the producer group of a transactional message.
+    pub(super) producer_group: Option<&'a str>,
+    /// `CHECK_IMMUNITY_TIME_IN_SECONDS`.
+    pub(super) check_immunity: Option<&'a str>,
     /// Whether the producer waits for the log to be written.
     pub(super) waits: bool,
     needs_separator: bool,
@@ -105,10 +109,18 @@ impl<'a> Scanned<'a> {
             b"WAIT" => self.waits = !value.eq_ignore_ascii_case("false"),
             b"DELAY" => self.delay_level = value.parse().unwrap_or(0),
             b"TRAN_MSG" => self.is_transaction = value.eq_ignore_ascii_case("true"),
+            b"PGROUP" => self.producer_group = Some(value),
+            b"CHECK_IMMUNITY_TIME_IN_SECONDS" => self.check_immunity = Some(value),
             b"TIMER_DELAY_MS" | b"TIMER_DELAY_SEC" | b"TIMER_DELIVER_MS" => self.is_timer = true,
             _ => {}
         }
     }
+}
+
+/// The `UNIQ_KEY` in what [`missing_key`] has added, if it has added one.
+pub(super) fn made_key(added: &[u8]) -> Option<&str> {
+    let pair = added.get(added.len().checked_sub(UNIQUE_LEN - 1)?..)?;
+    std::str::from_utf8(&pair[9..UNIQUE_LEN - 2]).ok()
 }
 
 /// A closing separator when one is missing, and a `UNIQ_KEY` when the producer set none, as

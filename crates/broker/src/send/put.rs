@@ -72,7 +72,7 @@ pub(crate) fn append<R: Rt>(
     delays: bool,
 ) -> Result<AppendReceipt, SendError> {
     let scanned = Scanned::read(&message.properties);
-    let mut fields = MessageFields {
+    let fields = MessageFields {
         topic: &message.topic,
         queue_id: message.queue_id as i32,
         flag: message.flag,
@@ -87,7 +87,7 @@ pub(crate) fn append<R: Rt>(
     };
     validate::check_properties(&fields)?;
     if delays && scanned.delay_level > 0 {
-        return append_delayed(services, &mut fields, scanned.delay_level);
+        return append_delayed(services, &fields, scanned.delay_level);
     }
     let Some(handle) = services.topics.find(&services.shard, &message.topic) else {
         let topic = message.topic.clone();

@@ -12,7 +12,7 @@ use remoting::header::send::SendMessageRequestHeaderV2;
 use remoting::message::MessageFields;
 
 /// Most bytes of a message's properties, a signed 16-bit length on the wire and the disk.
-const PROPERTIES_LEN_MAX: usize = i16::MAX as usize;
+pub(super) const PROPERTIES_LEN_MAX: usize = i16::MAX as usize;
 
 /// A topic that is not there yet and may be created.
 pub(super) fn check_new_topic(topic: &str) -> Result<(), SendError> {
@@ -56,11 +56,16 @@ pub(super) fn check_body(settings: &BrokerSettings, len: usize) -> Result<(), Se
     Ok(())
 }
 
+/// A message of a batch.
+pub(super) fn check_batched(scanned: &Scanned<'_>) -> Result<(), SendError> {
+    if scanned.is_transaction {
+        return Err(SendError::BatchOfTransactions);
+    }
+    check_kind(scanned)
+}
+
 /// Kinds of messages that are not served: refused with a code that makes no producer try again.
 pub(super) fn check_kind(scanned: &Scanned<'_>) -> Result<(), SendError> {
-    if scanned.is_transaction {
-        return Err(SendError::Unsupported("transaction"));
-    }
     if scanned.is_timer && scanned.delay_level <= 0 {
         return Err(SendError::Unsupported("timer"));
     }

@@ -406,13 +406,9 @@ pub(super) const IGNORED: &[Group] = &[
         names: &[
             "checkTransactionMessageEnable",
             "enableTransactionMetrics",
-            "rejectTransactionMessage",
-            "transactionCheckInterval",
-            "transactionCheckMax",
             "transactionMetricFlushInterval",
             "transactionOpBatchInterval",
             "transactionOpMsgMaxSize",
-            "transactionTimeOut",
         ],
     },
     Group {

@@ -63,6 +63,20 @@ config! {
         "shortPollingTimeMills" [Restart] short_polling_time_ms: u64 = 1_000, in 1..=60_000;
         /// Whether consumers of a group are told at once when its members change.
         "notifyConsumerIdsChangedEnable" [Restart] notify_consumer_ids_changed_enable: bool = true;
+        /// Whether transactional messages are refused.
+        "rejectTransactionMessage" [Restart] reject_transaction_message: bool = false;
+        /// How long after a transactional message was made its producer is not asked how the
+        /// transaction ended, in milliseconds. A message may ask for more with the property
+        /// `CHECK_IMMUNITY_TIME_IN_SECONDS`.
+        "transactionTimeOut" [Restart important] transaction_time_out_ms: u64 = 6_000, in 1..=86_400_000;
+        /// How often a producer is asked how a transaction ended. After that the message goes to the
+        /// topic `TRANS_CHECK_MAX_TIME_TOPIC`.
+        "transactionCheckMax" [Restart important] transaction_check_max: u32 = 15, in 0..=1_000_000;
+        /// Pause between two rounds of asking producers, in milliseconds.
+        "transactionCheckInterval" [Restart important] transaction_check_interval_ms: u64 = 30_000, in 10..=86_400_000;
+        /// Most undecided transactional messages of one shard, about 100 bytes of memory each. More
+        /// are refused as busy. Not in Java.
+        "halfMessagesMax" [Restart] half_messages_max: usize = 1_000_000, in 1..=100_000_000;
         /// How often the broker registers with its name servers, in milliseconds. As in Java, values
         /// below 10000 and above 60000 count as those.
         "registerNameServerPeriod" [Restart] register_name_server_period_ms: u64 = 30_000, in 1..=86_400_000;

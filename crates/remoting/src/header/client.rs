@@ -95,6 +95,9 @@ pub struct CheckTransactionStateRequestHeader<'a> {
     pub transaction_id: Option<&'a str>,
     /// The offset message id.
     pub offset_msg_id: Option<&'a str>,
+    /// The broker's name; from 5.0 on.
+    #[header(name = "bname")]
+    pub broker_name: Option<&'a str>,
 }
 
 /// `GET_CONSUMER_RUNNING_INFO` (307), from tools and on to clients.

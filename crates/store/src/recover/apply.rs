@@ -55,9 +55,11 @@ pub(super) fn block<D: Disk>(
                     .filter(|head| head.phy_offset.position().0 == position);
                 if let Some(head) = head {
                     let align = settings.block_align;
-                    let unit = Unit::new(block, position, unit.len() as u32, tags_code, align);
-                    message(state, settings, &head, unit);
+                    let len = unit.len() as u32;
+                    let place = Unit::new(block, position, len, tags_code, align);
+                    message(state, settings, &head, place);
                     state.report.messages += 1;
+                    note_decided(state, unit);
                 }
             }
             Record::Internal {
@@ -104,10 +106,25 @@ pub(super) fn proven<D: Disk>(
         };
         if let Some(head) = record::message_head(unit) {
             let align = settings.block_align;
-            let unit = Unit::new(block, *position, unit.len() as u32, tags_code, align);
-            message(state, settings, &head, unit);
+            let place = Unit::new(block, *position, unit.len() as u32, tags_code, align);
+            message(state, settings, &head, place);
             state.report.messages += 1;
+            note_decided(state, unit);
         }
+    }
+}
+
+/// A message that decides a half message is the record of that decision, too: there is no instant
+/// between the two.
+fn note_decided<D: Disk>(state: &mut State<D>, unit: &[u8]) {
+    let Some(half) = record::prepared_offset(unit) else {
+        return;
+    };
+    let offset = half.to_wire().to_le_bytes();
+    let kind = RecordKind::HALF_MESSAGES_DECIDED;
+    match state.records.last_mut().filter(|last| last.0 == kind) {
+        Some((_, offsets)) => offsets.extend(offset),
+        None => state.records.push((kind, offset.to_vec())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::testing::{append, append_waiting, body, open, read_numbers, settings, world};
 use crate::{AppendError, FlushMode, RecordKind, ScanStart, ShardStore};
-use base::{QueueId, QueueOffset};
+use base::{LogPosition, PhyOffset, QueueId, QueueOffset, ShardId};
 use sim::Crash;
 use std::time::Duration;
 
@@ -232,6 +232,53 @@ fn a_message_of_the_codec_reads_back_as_it_was_given() {
     assert_eq!(recovered.report.messages, 2);
     let queue = store.queue(&topic, QueueId(3)).unwrap();
     assert_eq!(store.max_offset(queue), QueueOffset(1));
+}
+
+#[test]
+fn a_message_that_names_its_half_message_decides_it_after_every_crash() {
+    let (_world, host) = world(12);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    let half = |number| PhyOffset::new(ShardId::CONTROL, LogPosition(number));
+    let fields = |number: u64| remoting::message::MessageFields {
+        topic: "TopicTest",
+        queue_id: 3,
+        flag: 0,
+        sys_flag: 8,
+        born_timestamp_ms: 17,
+        born_host: "[::1]:5".parse().unwrap(),
+        store_host: "127.0.0.1:10911".parse().unwrap(),
+        reconsume_times: 0,
+        prepared_transaction_offset: half(number).to_wire(),
+        body: b"committed",
+        properties: &[],
+    };
+    let queue = store.queue_or_create("TopicTest", QueueId(3));
+    let mut end = LogPosition(0);
+    for number in 0..3 {
+        // Number 0 is how messages say that they decide nothing.
+        end = store.append(queue, &fields(number), 0).unwrap().end;
+    }
+    let known = host.block_on(0, |_| async move {
+        store.wait_acknowledged(end).await.unwrap();
+        store.index_entries(queue, QueueOffset(1)).await.unwrap()
+    });
+    assert_eq!(known.len(), 2);
+    for life in 0..3 {
+        host.crash(Crash::Power);
+        let (store, recovered) = open(&host, settings(FlushMode::Sync));
+        let decided: Vec<u8> = recovered
+            .records
+            .iter()
+            .filter(|(kind, _)| *kind == RecordKind::HALF_MESSAGES_DECIDED)
+            .flat_map(|(_, offsets)| offsets.clone())
+            .collect();
+        let expected = [half(1), half(2)].map(|half| half.to_wire().to_le_bytes());
+        assert_eq!(decided, expected.concat(), "life {life}");
+        if life == 1 {
+            // The checkpoint at the end takes over what no source has taken.
+            host.block_on(0, |_| async move { store.close().await.unwrap() });
+        }
+    }
 }
 
 #[test]
