@@ -16,7 +16,7 @@ use harness::programs::CLUSTER;
 use harness::server::{Server, free_port};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,8 @@ pub(super) fn start(
     let flags = flags(places);
     let words: Vec<&str> = flags.iter().map(String::as_str).collect();
     let main = "org.apache.rocketmq.broker.BrokerStartup";
-    let command = java(places).command_with(&module(version), &words, main)?;
+    let mut command = java(places).command_with(&module(version), &words, main)?;
+    command.env("ROCKETMQ_HOME", home(&dir.0)?);
     let start = Start {
         program: command.get_program().into(),
         arguments: command
@@ -155,10 +156,24 @@ fn start_namesrv(version: &str, places: &Places, dir: &Path, port: u16) -> Resul
         &flags,
         "org.apache.rocketmq.namesrv.NamesrvStartup",
     )?;
-    java.arg("-c").arg(&conf);
+    java.arg("-c").arg(&conf).env("ROCKETMQ_HOME", home(dir)?);
     let server = Server::start(java, "namesrv", dir)?;
     interrupt::know_process(server.id());
     Ok(server)
+}
+
+/// What 4.9 reads its logging from: warnings go to the log of the run.
+fn home(dir: &Path) -> Result<PathBuf> {
+    const LOGGING: &str = r#"<configuration><appender name="out" class="ch.qos.logback.core.ConsoleAppender">
+<encoder><pattern>%d %p %t %m%n</pattern></encoder></appender>
+<root level="WARN"><appender-ref ref="out"/></root></configuration>
+"#;
+    let home = dir.join("home");
+    fs::create_dir_all(home.join("conf"))?;
+    for name in ["broker", "namesrv"] {
+        fs::write(home.join(format!("conf/logback_{name}.xml")), LOGGING)?;
+    }
+    Ok(home)
 }
 
 /// `broker.conf` as delivered, with the flush of the scenario.
