@@ -73,6 +73,9 @@ pub(crate) fn run(
             result.failure.get_or_insert(format!("{error:#}"));
         }
     }
+    if result.failure.is_none() {
+        result.failure = figures::excess(&result, &plan.params);
+    }
     if catch_up {
         figures::add_catch_up(&mut result, &plan, &seen, &controlled);
     }

@@ -107,6 +107,29 @@ fn objections(result: &CellResult, params: &Params) -> Vec<String> {
     all
 }
 
+/// What is more than the scenario allows, or could not be counted.
+pub(crate) fn excess(result: &CellResult, params: &Params) -> Option<String> {
+    let syscalls = result
+        .counters
+        .as_ref()
+        .and_then(|counted| counted.syscalls_per_message);
+    let switches = result.cost.as_ref().map(|cost| cost.switches_per_message);
+    let figures = [
+        (syscalls, params.syscalls_max, "system calls"),
+        (switches, params.switches_max, "changes of thread"),
+    ];
+    figures
+        .into_iter()
+        .find_map(|(figure, most, what)| match figure {
+            _ if most <= 0.0 => None,
+            None => Some(format!("{what} could not be counted")),
+            Some(figure) if figure > most => Some(format!(
+                "{figure:.3} {what} for each message, at most {most} are allowed"
+            )),
+            Some(_) => None,
+        })
+}
+
 /// Errors of the whole cell, warm-up and drain included.
 fn errors(seen: &Seen) -> Vec<ErrorCount> {
     let mut all = Window::new().errors;
@@ -171,4 +194,40 @@ pub(crate) fn add_catch_up(
         megabytes_per_second: rate * plan.params.mean_size() / 1e6,
         response_before: Percentiles::of(&seen.windows[1].response),
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::counters::Counters;
+
+    #[test]
+    fn more_system_calls_than_allowed_and_none_that_could_be_counted_are_told() {
+        let result = |counted: Option<f64>| CellResult {
+            counters: Some(Counters {
+                syscalls_per_message: counted,
+                ..Counters::default()
+            }),
+            ..CellResult::empty()
+        };
+        let params = Params {
+            syscalls_max: 0.5,
+            ..Params::default()
+        };
+        assert_eq!(excess(&result(Some(0.5)), &params), None);
+        assert_eq!(
+            excess(&result(None), &Params::default()),
+            None,
+            "nobody asks"
+        );
+        let text = excess(&result(Some(0.75)), &params).unwrap();
+        assert_eq!(
+            text,
+            "0.750 system calls for each message, at most 0.5 are allowed"
+        );
+        assert_eq!(
+            excess(&result(None), &params).unwrap(),
+            "system calls could not be counted"
+        );
+    }
 }

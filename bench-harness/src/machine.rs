@@ -20,7 +20,8 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u64,
     pub(crate) memory_free_mib: u64,
     pub(crate) kernel: String,
-    pub(crate) kernel_command_line: String,
+    /// Of the kernel's command line, what moves figures.
+    pub(crate) kernel_options: String,
     pub(crate) load_average: String,
     /// File system, options and use of the stores' directory.
     pub(crate) file_system: String,
@@ -100,14 +101,51 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(0, usize::from),
             memory_mib: memory("MemTotal"),
             memory_free_mib: memory("MemAvailable"),
-            kernel: text("/proc/sys/kernel/osrelease"),
-            kernel_command_line: text("/proc/cmdline"),
+            kernel: version_of(&text("/proc/sys/kernel/osrelease")),
+            kernel_options: options_of(&text("/proc/cmdline")),
             load_average: text("/proc/loadavg"),
             file_system,
             file_system_used_percent: used_percent(stores).unwrap_or(0.0),
             settings,
         }
     }
+}
+
+/// `6.18.44` of `6.18.44-vendor`: the rest names who built it.
+fn version_of(release: &str) -> String {
+    release.split('-').next().unwrap_or_default().to_owned()
+}
+
+/// Beginnings of the kernel's options that move figures.
+const OPTIONS: &[&str] = &[
+    "mitigations",
+    "isolcpus",
+    "nohz",
+    "rcu_nocbs",
+    "idle",
+    "processor",
+    "intel_",
+    "amd_",
+    "cpuidle",
+    "haltpoll",
+    "transparent_hugepage",
+    "hugepage",
+    "preempt",
+    "threadirqs",
+    "clocksource",
+    "tsc",
+    "psi",
+    "nosmt",
+    "numa",
+    "maxcpus",
+];
+
+fn options_of(line: &str) -> String {
+    let ours = line.split(" -- ").next().unwrap_or_default();
+    let words = ours
+        .split_whitespace()
+        .filter(|word| OPTIONS.iter().any(|start| word.starts_with(start)));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// `ext4 rw,relatime` and the device.
@@ -281,6 +319,16 @@ mod tests {
                 .to_string()
                 .contains("list of CPUs")
         );
+    }
+
+    #[test]
+    fn of_the_kernel_only_what_moves_figures_is_told() {
+        let line = "quiet mitigations=auto console=ttyS0 haltpoll.guest_halt_poll_ns=0 init=/x -- --secret nohz";
+        assert_eq!(
+            options_of(line),
+            "mitigations=auto haltpoll.guest_halt_poll_ns=0"
+        );
+        assert_eq!(version_of("6.18.44-someone-v5"), "6.18.44");
     }
 
     #[test]

@@ -79,6 +79,8 @@ enum Command {
         /// Its parameters, KEY=VALUE.
         changes: Vec<String>,
     },
+    /// Fails when the broker makes more system calls or changes of thread for a message than allowed.
+    BenchGate,
     /// Fuzzes the decoders with libFuzzer (needs a nightly toolchain and cargo-fuzz).
     Fuzz {
         /// Seconds per target.
@@ -130,6 +132,7 @@ fn run(command: Command) -> Result<()> {
             test::torture(&arguments)
         }
         Command::Flamegraph { scenario, changes } => flamegraph::run(&scenario, &changes),
+        Command::BenchGate => test::bench_gate(),
         Command::Fuzz { seconds } => fuzz::run(seconds),
     }
 }

@@ -67,6 +67,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !options.without_clients {
         build_release()?;
         passed += end_to_end_count()?;
+        bench_gate()?;
+        passed += 1;
         torture(&["kill9", "--rounds", &KILLS.to_string()])?;
         passed += KILLS;
         for campaign in CAMPAIGNS {
@@ -93,6 +95,22 @@ pub(crate) fn build_release() -> Result<()> {
         "torture",
     ])
     .run()
+}
+
+/// A short load with limits that do not depend on the machine's speed; wants `perf`.
+pub(crate) fn bench_gate() -> Result<()> {
+    cargo([
+        "build",
+        "--release",
+        "--package",
+        "ringmq",
+        "--package",
+        "bench-harness",
+    ])
+    .run()?;
+    program(root().join("target/release/ringmq-bench"))
+        .arguments(["run", "gate-1k", "--out", "target/bench/gate"])
+        .run()
 }
 
 /// What a sweep says of the assertions and rare cases that it reached.

@@ -44,8 +44,7 @@ pub(crate) struct Thread<'a> {
     consumers: Vec<Consumer>,
     /// Sends in flight of each producer, in a closed loop.
     share: Vec<usize>,
-    /// Messages that are still to be stored before an open loop begins.
-    to_fill: u64,
+    /// Whether what is stored before an open loop is stored.
     filled: bool,
     next_due_ns: u64,
     interval_ns: f64,
@@ -105,7 +104,6 @@ impl<'a> Thread<'a> {
             producers,
             consumers,
             share: shares,
-            to_fill: plan.messages_max / threads as u64,
             filled: plan.messages_max == 0,
             next_due_ns: 0,
             interval_ns,
@@ -170,18 +168,22 @@ impl<'a> Thread<'a> {
             return self.send_open(now);
         }
         let mut sent = 0;
+        let batch = i64::from(self.plan.params.batch);
+        // Refused sends are made up for: what counts is what was acknowledged.
+        let stored = self.shared.acknowledged.load(Ordering::Relaxed);
+        let due: usize = self.producers.iter().map(|producer| producer.due).sum();
+        let missing = self.plan.messages_max.saturating_sub(stored);
+        let missing = missing.div_ceil(self.plan.threads() as u64);
+        let mut missing = missing.cast_signed() - due as i64 * batch;
         for (producer, share) in self.producers.iter_mut().zip(&self.share) {
-            while producer.due < *share && producer.can_send() && (self.filled || self.to_fill > 0)
-            {
+            while producer.due < *share && producer.can_send() && (self.filled || missing > 0) {
                 producer.send(&mut self.maker, now, now)?;
-                self.to_fill = self
-                    .to_fill
-                    .saturating_sub(u64::from(self.plan.params.batch));
+                missing -= batch;
                 sent += 1;
             }
         }
         // The open loop begins when the backlog has been acknowledged.
-        if !self.filled && self.to_fill == 0 && self.producers.iter().all(|p| p.due == 0) {
+        if !self.filled && stored >= self.plan.messages_max && due == 0 {
             self.filled = true;
             self.next_due_ns = now;
         }

@@ -33,6 +33,7 @@ files! {
     "R1-restart",
     "M1-small-box",
     "S1-soak",
+    "gate-1k",
     "D1-delay-1k",
     "T1-tx-2k",
     "H1-repl-sync",

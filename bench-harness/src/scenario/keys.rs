@@ -72,6 +72,14 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
         "seconds of load after the measurement in which system calls are counted",
     ),
     (
+        "syscalls-max",
+        "system calls for each message above which the cell fails, 0 for any",
+    ),
+    (
+        "switches-max",
+        "changes of thread for each message above which the cell fails, 0 for any",
+    ),
+    (
         "profile",
         "file for samples of the broker by perf, taken in place of the counting",
     ),
@@ -165,6 +173,8 @@ impl Params {
             "warm-up-max" => self.warm_up_max_seconds = number(value)?,
             "steady-seconds" => self.steady_seconds = at_least_one(value)?,
             "counter-seconds" => self.counter_seconds = number(value)?,
+            "syscalls-max" => self.syscalls_max = number(value)?,
+            "switches-max" => self.switches_max = number(value)?,
             "profile" => self.profile = Some(value.into()),
             "timeout-ms" => self.timeout_ms = at_least_one(value)?,
             "limit-us" => self.limit_us = at_least_one(value)?,

@@ -113,6 +113,9 @@ pub(crate) struct Params {
     pub(crate) warm_up_max_seconds: u64,
     pub(crate) steady_seconds: u64,
     pub(crate) counter_seconds: u64,
+    /// Of the broker, for each message; 0: any.
+    pub(crate) syscalls_max: f64,
+    pub(crate) switches_max: f64,
     pub(crate) profile: Option<PathBuf>,
     pub(crate) timeout_ms: u64,
     pub(crate) limit_us: u64,
@@ -152,6 +155,8 @@ impl Default for Params {
             warm_up_max_seconds: 60,
             steady_seconds: 10,
             counter_seconds: 3,
+            syscalls_max: 0.0,
+            switches_max: 0.0,
             profile: None,
             timeout_ms: 10_000,
             limit_us: 10_000,
