@@ -180,11 +180,16 @@ impl Settings {
             .max(self.block_bytes)
     }
 
-    /// How far the log may run ahead of what is durable, in bytes: a multiple of [`WINDOW_UNIT`].
+    /// How far the log may run ahead of what is durable, in bytes: a multiple of [`WINDOW_UNIT`]. A start
+    /// reads as much behind the log's end, so it is no longer than need be: where every acknowledgement
+    /// waits for a sync, that is what may wait to be written.
     pub(crate) fn window(&self) -> u64 {
         let least = 4 * (self.block_len_max() + self.block_bytes) as u64;
-        let wanted = self.unsynced_bytes_max.max(least);
-        wanted.next_multiple_of(WINDOW_UNIT)
+        let wanted = match self.flush {
+            FlushMode::Sync => self.unsynced_bytes_max.min(self.unflushed_bytes_max as u64),
+            FlushMode::Async => self.unsynced_bytes_max,
+        };
+        wanted.max(least).next_multiple_of(WINDOW_UNIT)
     }
 
     /// Bytes that are not durable above which producers are held back, so that what they have on its

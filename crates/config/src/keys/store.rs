@@ -77,7 +77,8 @@ config! {
         "tailRingBytes" [Restart] tail_ring_bytes: usize = 33_554_432, in 1_048_576..=4_294_967_296;
         /// Most bytes of each shard's log that are not synced yet: what a power cut can cost under
         /// `ASYNC_FLUSH`, and how far a start looks behind the end of the log. Producers wait rather
-        /// than exceed it. More is used where the longest message needs it. Not in Java.
+        /// than exceed it. Under `SYNC_FLUSH` it is no more than `unflushedBytesMax`. More is used where the
+        /// longest message needs it. Not in Java.
         "unsyncedBytesMax" [Restart important] unsynced_bytes_max: u64 = 67_108_864, in 1_048_576..=4_294_967_296;
         /// How long a message that was acknowledged under `ASYNC_FLUSH` may wait for its sync, in
         /// milliseconds. Producers wait rather than exceed it. Not in Java.
