@@ -8,6 +8,7 @@ use crate::client::{Asks, Clients};
 use crate::conn::{ConnTable, LogBudget};
 use crate::delay::Delay;
 use crate::locks::QueueLocks;
+use crate::pop::PopService;
 use crate::pull::PullService;
 use crate::register::Registrar;
 use crate::reply::ReplyPort;
@@ -33,6 +34,7 @@ pub(crate) struct Services<R: Rt> {
     pub(crate) topics: Topics,
     pub(crate) send: SendService<R>,
     pub(crate) pull: PullService<R>,
+    pub(crate) pop: PopService<R>,
     pub(crate) clients: Clients,
     /// Questions to the clients of this shard.
     pub(crate) asks: Asks,
@@ -60,6 +62,7 @@ impl<R: Rt> Services<R> {
             topics: Topics::default(),
             send: SendService::new(&settings),
             pull: PullService::new(&settings.net),
+            pop: PopService::new(&settings.pop),
             clients: Clients::new(settings.net.members_max, settings.net.groups_max),
             asks: Asks::default(),
             locks: QueueLocks::default(),

@@ -8,7 +8,7 @@ use crate::assemble::{LaneReceiver, Services};
 use crate::conn;
 use crate::names;
 use crate::settings::BrokerSettings;
-use crate::{client, delay, pull, register, send, stats, topics, transaction};
+use crate::{client, delay, pop, pull, register, send, stats, topics, transaction};
 use base::ShardId;
 use remoting::body::subscription_group::SubscriptionGroupConfig;
 use rt::{Class, Disk, Net, Rt, Space};
@@ -151,6 +151,13 @@ fn spawn_tasks<R: Rt>(services: &Rc<Services<R>>) {
     delay::start(services);
     transaction::start(services);
     let s = Rc::clone(services);
+    rt.spawn(Class::Dispatch, async move { pop::keep_reviving(&s).await });
+    let s = Rc::clone(services);
+    rt.spawn(
+        Class::Dispatch,
+        async move { pop::answer_overdue(&s).await },
+    );
+    let s = Rc::clone(services);
     rt.spawn(Class::Housekeeping, async move {
         stats::keep_sampling(&s).await;
     });
@@ -165,6 +172,7 @@ async fn sweep<R: Rt>(services: &Rc<Services<R>>) {
         services.shard.rt.sleep(interval).await;
         conn::sweep(services);
         pull::sweep(services);
+        pop::sweep(services);
         client::sweep(services);
         services.locks.sweep(services.shard.rt.monotonic_us());
     }
@@ -196,6 +204,7 @@ async fn finish<R: Rt>(services: &Rc<Services<R>>) -> Result<(), String> {
     }
     services.stop.set();
     pull::release_all(services);
+    pop::release_all(services);
     let deadline_us = shard.rt.monotonic_us() + STOP_WAIT_US;
     while services.send.held_count() > 0 && shard.rt.monotonic_us() < deadline_us {
         shard.rt.sleep(STOP_STEP).await;

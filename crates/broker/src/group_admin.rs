@@ -114,18 +114,20 @@ async fn remove<R: Rt>(
     } else {
         control.publish().await?;
     }
-    if with_offsets {
-        let forget = move |services: Rc<Services<R>>| async move {
-            let shard = &services.shard;
-            let count = shard.offsets.remove(|_, name| name == group);
-            if count > 0 {
-                shard.keep_changes().await?;
-            }
-            Ok::<(), ControlError>(())
-        };
-        for forgotten in services.gather(forget).await? {
-            forgotten?;
+    let forget = move |services: Rc<Services<R>>| async move {
+        let shard = &services.shard;
+        let popped = shard.forget_pops(|_, name| name == group);
+        let mut count = popped.map_err(|error| ControlError::Log(error.to_string()))?;
+        if with_offsets {
+            count += shard.offsets.remove(|_, name| name == group);
         }
+        if count > 0 {
+            shard.keep_changes().await?;
+        }
+        Ok::<(), ControlError>(())
+    };
+    for forgotten in services.gather(forget).await? {
+        forgotten?;
     }
     Ok(())
 }

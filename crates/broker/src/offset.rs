@@ -14,8 +14,9 @@ use remoting::header::offset::{
     UpdateConsumerOffsetRequestHeader,
 };
 use rt::Rt;
+use shard::pops::PopKeyRef;
 use std::rc::Rc;
-use store::{QueueRef, ReadLimits, TailRead};
+use store::{AppendError, QueueRef, ReadLimits, TailRead};
 
 /// Why an offset was not found or not taken.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,8 @@ pub(crate) enum OffsetError {
     UnknownTopic(String),
     #[error("queueId[{0}] is illegal, it must be 0 or above")]
     QueueId(i32),
+    #[error("the group pops, and the log does not take its reset: {0}")]
+    Append(#[from] AppendError),
 }
 
 impl From<OffsetError> for Refusal {
@@ -39,6 +42,7 @@ impl From<OffsetError> for Refusal {
             OffsetError::UnknownGroup(_) => ResponseCode::SubscriptionGroupNotExist,
             OffsetError::UnknownTopic(_) => ResponseCode::TopicNotExist,
             OffsetError::QueueId(_) => ResponseCode::InvalidParameter,
+            OffsetError::Append(_) => ResponseCode::SystemError,
         };
         Self::new(code, error.to_string())
     }
@@ -84,7 +88,7 @@ fn find<R: Rt>(
 /// Java asks whether message 0 of the queue is still in memory. An empty queue counts as young as
 /// well: with 22 a new group would skip a message that comes between its request 14 and its
 /// request 30.
-fn is_young<R: Rt>(services: &Services<R>, queue: QueueRef) -> bool {
+pub(crate) fn is_young<R: Rt>(services: &Services<R>, queue: QueueRef) -> bool {
     let store = &services.shard.store;
     if store.min_offset(queue).0 > 0 {
         return false;
@@ -139,10 +143,12 @@ fn commit<R: Rt>(
         return Err(OffsetError::UnknownTopic(topic));
     }
     let queue_id = queue_id(header.queue_id)?;
-    shard
-        .offsets
-        .commit(topic, group, queue_id, header.commit_offset);
-    Ok(())
+    let key = PopKeyRef {
+        topic,
+        group,
+        queue_id,
+    };
+    Ok(shard.commit_offset(key, header.commit_offset)?)
 }
 
 fn queue_id(queue_id: i32) -> Result<u32, OffsetError> {

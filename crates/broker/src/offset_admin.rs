@@ -17,9 +17,10 @@ use remoting::header::group::{CloneGroupOffsetRequestHeader, ResetOffsetRequestH
 use remoting::{RequestCode, ResponseCode};
 use rt::Rt;
 use shard::CallError;
+use shard::pops::PopKeyRef;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use store::{Boundary, ReadError};
+use store::{AppendError, Boundary, ReadError};
 
 /// Why offsets stay as they are.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,8 @@ pub(crate) enum OffsetAdminError {
     },
     #[error("the log cannot be read: {0}")]
     Read(#[from] ReadError),
+    #[error("the group pops, and the log does not take its reset: {0}")]
+    Append(#[from] AppendError),
     #[error(transparent)]
     Call(#[from] CallError),
 }
@@ -51,6 +54,7 @@ impl From<OffsetAdminError> for Refusal {
             OffsetAdminError::Call(CallError::Busy { .. }) => ResponseCode::SystemBusy,
             OffsetAdminError::OutOfRange { .. }
             | OffsetAdminError::Read(_)
+            | OffsetAdminError::Append(_)
             | OffsetAdminError::Call(_) => ResponseCode::SystemError,
         };
         Self::new(code, error.to_string())
@@ -88,13 +92,19 @@ pub(crate) async fn clone_offsets<R: Rt>(
                 }
             });
             for (queue_id, offset) in found {
-                offsets.commit(&topic, &to, queue_id, offset);
+                let key = PopKeyRef {
+                    topic: &topic,
+                    group: &to,
+                    queue_id,
+                };
+                services.shard.commit_offset(key, offset)?;
             }
+            Ok::<_, OffsetAdminError>(())
         };
-        services
-            .gather(copy)
-            .await
-            .map_err(OffsetAdminError::from)?;
+        let copied = services.gather(copy).await;
+        for copied in copied.map_err(OffsetAdminError::from)? {
+            copied?;
+        }
     }
     Ok(Answer::empty())
 }
@@ -170,7 +180,13 @@ async fn move_offsets<R: Rt>(
                     Some(present) if !aim.is_force => target.min(present),
                     _ => target,
                 };
-                shard.offsets.commit(&topic, &group, id, offset);
+                let key = PopKeyRef {
+                    topic: &topic,
+                    group: &group,
+                    queue_id: id,
+                };
+                shard.commit_offset(key, offset)?;
+                crate::pop::signal_queue(&services, key);
                 moved.push((id, offset));
             }
             Ok::<_, OffsetAdminError>(moved)

@@ -7,12 +7,16 @@
 
 use crate::assemble::Services;
 use crate::settings::BrokerSettings;
+use remoting::body::dialect;
 use remoting::body::register_broker::RegisterBrokerBody;
+use remoting::body::route::TopicRouteData;
 use remoting::body::topic_config::{TopicConfig, TopicConfigSerializeWrapper};
 use remoting::command::{SerializeType, decode, write_request};
 use remoting::frame::FrameBuffer;
 use remoting::header::EncodeHeader;
-use remoting::header::namesrv::{RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader};
+use remoting::header::namesrv::{
+    GetRouteInfoRequestHeader, RegisterBrokerRequestHeader, UnRegisterBrokerRequestHeader,
+};
 use remoting::{RequestCode, ResponseCode};
 use rt::sync::Event;
 use rt::{Class, Net, ReadHalf, Rt, Stream, WriteHalf};
@@ -101,6 +105,34 @@ impl<R: Rt> Registrar<R> {
     }
 }
 
+/// The route of a topic as the first name server tells it that answers; `None` when none knows one.
+pub(crate) async fn route_of<R: Rt>(
+    services: &Rc<Services<R>>,
+    topic: &str,
+) -> Option<TopicRouteData> {
+    for peer in &services.registrar.peers {
+        // A connection of its own: the other one belongs to the peer's task.
+        let asked = Peer {
+            address: peer.address,
+            done: Cell::new(0),
+            is_registered: Cell::new(false),
+            is_failing: Cell::new(false),
+            connection: RefCell::new(None),
+        };
+        let header = GetRouteInfoRequestHeader {
+            topic: topic.to_owned(),
+            accept_standard_json_only: Some(true),
+        };
+        let code = RequestCode::GetRouteinfoByTopic;
+        match exchange(services, &Rc::new(asked), code, &header, &[]).await {
+            Ok(body) => return dialect::from_slice(&body).ok(),
+            Err(RegisterError::Refused { .. }) => return None,
+            Err(error) => tracing::debug!(address = %peer.address, %error, "no route told"),
+        }
+    }
+    None
+}
+
 /// Starts one task per name server.
 pub(crate) fn start<R: Rt>(services: &Rc<Services<R>>) {
     let rt = &services.shard.rt;
@@ -180,7 +212,10 @@ async fn register<R: Rt>(
         body_crc32: Some((crc32fast::hash(&body) & 0x7FFF_FFFF) as i32),
         ..RegisterBrokerRequestHeader::default()
     };
-    exchange(services, peer, RequestCode::RegisterBroker, &header, &body).await
+    let code = RequestCode::RegisterBroker;
+    exchange(services, peer, code, &header, &body)
+        .await
+        .map(drop)
 }
 
 async fn unregister<R: Rt>(
@@ -194,7 +229,8 @@ async fn unregister<R: Rt>(
         cluster_name: settings.cluster.clone(),
         broker_id: settings.id,
     };
-    exchange(services, peer, RequestCode::UnregisterBroker, &header, &[]).await
+    let code = RequestCode::UnregisterBroker;
+    exchange(services, peer, code, &header, &[]).await.map(drop)
 }
 
 fn registration_body<R: Rt>(services: &Services<R>) -> Vec<u8> {
@@ -221,14 +257,14 @@ fn registration_body<R: Rt>(services: &Services<R>) -> Vec<u8> {
     serde_json::to_vec(&body).expect("plain data with text keys")
 }
 
-/// Sends a request and waits for its answer, within the deadline.
+/// Sends a request and waits for the body of its answer, within the deadline.
 async fn exchange<R: Rt>(
     services: &Rc<Services<R>>,
     peer: &Rc<Peer<R>>,
     code: RequestCode,
     header: &impl EncodeHeader,
     body: &[u8],
-) -> Result<(), RegisterError> {
+) -> Result<Vec<u8>, RegisterError> {
     if let Some(held) = peer.connection.take() {
         let told = exchange_on(services, peer, held, code, header, body).await;
         if !matches!(told, Err(RegisterError::Io(_) | RegisterError::Closed)) {
@@ -247,7 +283,7 @@ async fn exchange_on<R: Rt>(
     code: RequestCode,
     header: &impl EncodeHeader,
     body: &[u8],
-) -> Result<(), RegisterError> {
+) -> Result<Vec<u8>, RegisterError> {
     let rt = &services.shard.rt;
     connection.opaque += 1;
     let (opaque, form) = (connection.opaque, SerializeType::Json);
@@ -263,9 +299,9 @@ async fn exchange_on<R: Rt>(
     });
     let answered = connection.exchange(&frame, opaque).await;
     is_done.set(true);
-    answered?;
+    let body = answered?;
     peer.connection.replace(Some(connection));
-    Ok(())
+    Ok(body)
 }
 
 async fn connect<R: Rt>(rt: &R, address: SocketAddr) -> Result<Connection<R>, RegisterError> {
@@ -280,7 +316,7 @@ async fn connect<R: Rt>(rt: &R, address: SocketAddr) -> Result<Connection<R>, Re
 }
 
 impl<R: Rt> Connection<R> {
-    async fn exchange(&mut self, frame: &[u8], opaque: i32) -> Result<(), RegisterError> {
+    async fn exchange(&mut self, frame: &[u8], opaque: i32) -> Result<Vec<u8>, RegisterError> {
         self.write.write_all(frame).await?;
         loop {
             let unreadable =
@@ -295,7 +331,7 @@ impl<R: Rt> Connection<R> {
                 if answer.opaque == opaque && answer.is_response() {
                     let (code, remark) = (answer.code, answer.remark.as_deref().unwrap_or(""));
                     return if code == ResponseCode::Success as i32 {
-                        Ok(())
+                        Ok(answer.body.to_vec())
                     } else {
                         Err(RegisterError::Refused {
                             code,

@@ -31,6 +31,10 @@ use remoting::header::offset::{
     GetEarliestMsgStoretimeRequestHeader, GetMaxOffsetRequestHeader, GetMinOffsetRequestHeader,
     QueryConsumerOffsetRequestHeader, SearchOffsetRequestHeader, UpdateConsumerOffsetRequestHeader,
 };
+use remoting::header::pop::{
+    AckMessageRequestHeader, ChangeInvisibleTimeRequestHeader, NotificationRequestHeader,
+    PollingInfoRequestHeader, PopMessageRequestHeader,
+};
 use remoting::header::pull::PullMessageRequestHeader;
 use remoting::header::query::{QueryMessageRequestHeader, ViewMessageRequestHeader};
 use remoting::header::send::{SendMessageRequestHeader, SendMessageRequestHeaderV2};
@@ -49,6 +53,9 @@ use std::rc::Rc;
 pub enum Owner {
     /// The shard of the queue that the header names.
     Queue,
+    /// The same; for a queue id below zero, which stands for all, the shard that accepted the
+    /// connection.
+    QueueOrLocal,
     /// The shard of the group that the header names.
     Group,
     /// The shard whose log holds the message.
@@ -360,11 +367,12 @@ fn owner_of<R: Rt>(
                 .filter(|owner| owner.as_u16() < count)
                 .unwrap_or(shard.id()))
         }
-        Owner::Queue => {
+        Owner::Queue | Owner::QueueOrLocal => {
             let topic = field(RouteRole::Topic).ok_or_else(|| missing("topic"))?;
             let queue = field(RouteRole::QueueId).ok_or_else(|| missing("queueId"))?;
             match queue.parse::<i32>() {
                 Ok(queue_id) if queue_id >= 0 => Ok(shard.owner_of(topic, queue_id as u32)),
+                Ok(_) if route.owner == Owner::QueueOrLocal => Ok(shard.id()),
                 // The broker chooses the queue: any shard that has one of the topic.
                 Ok(_) => Ok(services.topics.random_owner(shard, topic)),
                 Err(_) => Err(Refusal::new(
@@ -401,7 +409,7 @@ mod tests {
     fn a_row_that_is_routed_by_a_field_has_that_field() {
         for route in ROUTES {
             let needed: &[RouteRole] = match route.owner {
-                Owner::Queue => &[RouteRole::Topic, RouteRole::QueueId],
+                Owner::Queue | Owner::QueueOrLocal => &[RouteRole::Topic, RouteRole::QueueId],
                 Owner::Group => &[RouteRole::Group],
                 Owner::PhyOffset => &[RouteRole::PhyOffset],
                 Owner::Control | Owner::Local => &[],

@@ -89,6 +89,8 @@ pub struct BrokerSettings {
     pub young_log_bytes: u64,
     /// `notifyConsumerIdsChangedEnable`.
     pub notifies_members: bool,
+    /// Bounds and defaults of popping.
+    pub pop: PopSettings,
     /// `messageDelayLevel`, in milliseconds by level from 1.
     pub delay_levels_ms: Vec<u64>,
     /// How transactional messages are treated.
@@ -183,6 +185,36 @@ impl Default for NetLimits {
     }
 }
 
+/// Bounds and defaults of popping.
+#[derive(Debug, Clone)]
+pub struct PopSettings {
+    /// `maxPopPollingSize`: pops that wait, of one shard.
+    pub parked_max: usize,
+    /// `popPollingSize`: of one queue and group.
+    pub parked_queue_max: usize,
+    /// `popInflightMessageThreshold`: messages popped and not acknowledged, of one queue and group.
+    pub popped_max: usize,
+    /// `popInflightShardMax`: of one shard.
+    pub popped_shard_max: usize,
+    /// `defaultMessageRequestMode`: whether groups pop without being told so.
+    pub pops_by_default: bool,
+    /// `defaultPopShareQueueNum`.
+    pub share_by_default: i32,
+}
+
+impl Default for PopSettings {
+    fn default() -> Self {
+        Self {
+            parked_max: 100_000,
+            parked_queue_max: 1_024,
+            popped_max: 10_000,
+            popped_shard_max: 2_000_000,
+            pops_by_default: false,
+            share_by_default: -1,
+        }
+    }
+}
+
 impl BrokerSettings {
     /// Settings with the protocol's defaults, for a broker called `broker-a` that keeps its store
     /// in `dir` and tells clients `advertised_ip`.
@@ -220,6 +252,7 @@ impl BrokerSettings {
             unique_query_count: 32,
             young_log_bytes: 4 << 30,
             notifies_members: true,
+            pop: PopSettings::default(),
             delay_levels_ms: DELAY_LEVELS_S.iter().map(|s| s * 1_000).collect(),
             transactions: TransactionSettings::default(),
             flush_consumer_offset_interval_ms: 5_000,

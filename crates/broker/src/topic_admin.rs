@@ -180,6 +180,8 @@ async fn forget<R: Rt>(services: &Services<R>, topic: &str) -> Result<(), TopicA
                 .is_some();
         }
     }
+    let forgotten = shard.forget_pops(|name, _| name == topic);
+    is_changed |= forgotten.map_err(|error| ControlError::Log(error.to_string()))? > 0;
     is_changed |= shard.offsets.remove(|name, _| name == topic) > 0;
     if is_changed {
         shard.keep_changes().await?;

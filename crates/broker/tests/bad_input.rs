@@ -91,9 +91,13 @@ fn unknown_and_refused_codes_are_answered_with_3_and_a_remark() {
     let mut cluster = Cluster::new(4, 2, |_| {});
     cluster.start();
     cluster.client(|client| async move {
-        let refused = client.ask(RequestCode::PopMessage, &[], &[]).await;
+        let refused = client.ask(RequestCode::AuthListUser, &[], &[]).await;
         assert_eq!(refused.code, 3);
-        assert!(refused.remark.contains("POP"), "{}", refused.remark);
+        assert!(
+            refused.remark.contains("access control"),
+            "{}",
+            refused.remark
+        );
         let mut frame = Vec::new();
         let (form, header) = (remoting::SerializeType::Json, remoting::header::NoHeader);
         remoting::command::write_request(&mut frame, form, 9_999, 77, false, &header, &[]);

@@ -22,4 +22,6 @@ pub use load::{
 };
 pub use properties::{Line, Property, SyntaxError, parse as parse_properties};
 pub use spec::{BadValue, KeySpec, Reload};
-pub use value::{AddressList, BrokerRole, CpuList, DelayLevels, FlushDiskType, ShardChoice, Value};
+pub use value::{
+    AddressList, BrokerRole, CpuList, DelayLevels, FlushDiskType, RequestMode, ShardChoice, Value,
+};

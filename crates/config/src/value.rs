@@ -127,6 +127,15 @@ named_values! {
     Slave = "SLAVE",
 }
 
+named_values! {
+    /// How a group gets messages: `defaultMessageRequestMode`.
+    RequestMode, "PULL or POP":
+    /// A queue belongs to one client, who pulls.
+    Pull = "PULL",
+    /// Clients share the queues and pop.
+    Pop = "POP",
+}
+
 /// How many shards the broker has: `shards`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShardChoice {

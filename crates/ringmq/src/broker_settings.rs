@@ -5,9 +5,9 @@
 
 use crate::address::{self, Advertised};
 use crate::failure::{Failure, Outcome};
-use broker::{AdminAccess, BrokerSettings, NetLimits, TransactionSettings};
+use broker::{AdminAccess, BrokerSettings, NetLimits, PopSettings, TransactionSettings};
 use chrono::Timelike;
-use config::{FlushDiskType, Loaded};
+use config::{FlushDiskType, Loaded, RequestMode};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,6 +59,7 @@ pub(crate) fn broker(
     settings.query_count_max = store.max_msgs_num_batch;
     settings.unique_query_count = store.default_query_max_num;
     settings.notifies_members = keys.notify_consumer_ids_changed_enable;
+    settings.pop = pop(keys);
     settings.delay_levels_ms = store.message_delay_level.delays_ms().to_vec();
     settings.transactions = TransactionSettings {
         rejects: keys.reject_transaction_message,
@@ -101,6 +102,17 @@ fn shown(loaded: &Loaded, settings: &BrokerSettings) -> Vec<(&'static str, Strin
         }
     }
     properties
+}
+
+fn pop(keys: &config::BrokerConfig) -> PopSettings {
+    PopSettings {
+        parked_max: keys.max_pop_polling_size,
+        parked_queue_max: keys.pop_polling_size,
+        popped_max: keys.pop_inflight_message_threshold,
+        popped_shard_max: keys.pop_inflight_shard_max,
+        pops_by_default: keys.default_message_request_mode == RequestMode::Pop,
+        share_by_default: keys.default_pop_share_queue_num as i32,
+    }
 }
 
 fn net(loaded: &Loaded) -> NetLimits {

@@ -8,12 +8,12 @@
 use base::HashMap;
 use rt::sync::Event;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::Hash;
 
 /// Parked records of type `P` by key `K` and deadline.
 pub struct Arrivals<K, P> {
-    parked: RefCell<HashMap<K, Vec<(ParkId, P)>>>,
+    parked: RefCell<HashMap<K, VecDeque<(ParkId, P)>>>,
     by_deadline: RefCell<BTreeMap<ParkId, K>>,
     next_sequence: Cell<u64>,
     count_max: usize,
@@ -68,7 +68,7 @@ impl<K: Copy + Eq + Hash, P> Arrivals<K, P> {
             .borrow_mut()
             .entry(key)
             .or_default()
-            .push((id, record));
+            .push_back((id, record));
         if is_earliest {
             self.earlier.notify();
         }
@@ -89,6 +89,30 @@ impl<K: Copy + Eq + Hash, P> Arrivals<K, P> {
         taken
     }
 
+    /// Takes the oldest record of `key` that `is_wanted`, and drops those before it. Gives its
+    /// deadline too.
+    pub fn take_first(&self, key: K, is_wanted: impl Fn(&P) -> bool) -> Option<(u64, P)> {
+        let mut parked = self.parked.borrow_mut();
+        let records = parked.get_mut(&key)?;
+        let mut found = None;
+        while let Some((id, record)) = records.pop_front() {
+            self.by_deadline.borrow_mut().remove(&id);
+            if is_wanted(&record) {
+                found = Some((id.deadline_us, record));
+                break;
+            }
+        }
+        if records.is_empty() {
+            parked.remove(&key);
+        }
+        found
+    }
+
+    /// How many are parked on `key`.
+    pub fn count_of(&self, key: K) -> usize {
+        self.parked.borrow().get(&key).map_or(0, VecDeque::len)
+    }
+
     /// Takes what is due at `now_us`.
     pub fn take_due(&self, now_us: u64) -> Vec<(K, P)> {
         let mut due = Vec::new();
@@ -106,7 +130,7 @@ impl<K: Copy + Eq + Hash, P> Arrivals<K, P> {
                 continue;
             };
             if let Some(at) = records.iter().position(|(other, _)| *other == id) {
-                due.push((key, records.remove(at).1));
+                due.extend(records.remove(at).map(|(_, record)| (key, record)));
             }
             if records.is_empty() {
                 parked.remove(&key);
@@ -167,6 +191,21 @@ mod tests {
         assert_eq!(arrivals.take_due(9), []);
         assert_eq!(arrivals.take_due(20), [(2, 'b'), (1, 'c')]);
         assert_eq!(arrivals.take(1), [(30, 'a')]);
+        assert!(arrivals.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_of_a_queue_is_taken_alone() {
+        let arrivals = Arrivals::new(10);
+        for (deadline_us, name) in [(9, 'a'), (8, 'b'), (7, 'c')] {
+            arrivals.park(1, deadline_us, name).unwrap();
+        }
+        assert_eq!(arrivals.count_of(1), 3);
+        let is_wanted = |name: &char| *name != 'a';
+        assert_eq!(arrivals.take_first(1, is_wanted), Some((8, 'b')));
+        assert_eq!(arrivals.count_of(1), 1);
+        assert_eq!(arrivals.next_deadline_us(), Some(7));
+        assert_eq!(arrivals.take_first(1, |_| false), None);
         assert!(arrivals.is_empty());
     }
 

@@ -6,9 +6,11 @@
 //! `TopicConfigManager`, `SubscriptionGroupManager`.
 
 use crate::core::Shard;
+use crate::modes::Modes;
 use crate::records::{self, kinds};
 use crate::table::ConfigTable;
 use base::{LogPosition, ShardId};
+use remoting::body::pop::SetMessageRequestModeRequestBody;
 use remoting::body::subscription_group::SubscriptionGroupConfig;
 use remoting::body::topic_config::{DataVersion, TopicConfig};
 use rt::sync::Event;
@@ -116,6 +118,7 @@ impl<R: Rt> Control<R> {
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &Value::from(name));
         self.append(kinds::TOPIC_REMOVED, &payload)?;
+        self.forget_modes(|topic, _| topic == name)?;
         self.shard
             .written_topics
             .replace(Arc::new(table.with(name, None, version)));
@@ -146,10 +149,41 @@ impl<R: Rt> Control<R> {
         let version = self.next_version(&table.data_version);
         let payload = records::encode_row(&version, &Value::from(name));
         self.append(kinds::GROUP_REMOVED, &payload)?;
+        self.forget_modes(|_, group| group == name)?;
         self.shard
             .written_groups
             .replace(Arc::new(table.with(name, None, version)));
         self.commit().await
+    }
+
+    /// Says how a group gets the messages of a topic. Done when that survives a power cut.
+    ///
+    /// # Errors
+    /// When the log fails or there are too many such rows.
+    pub async fn put_mode(
+        self: &Rc<Self>,
+        row: SetMessageRequestModeRequestBody,
+    ) -> Result<(), ControlError> {
+        let modes = &self.shard.modes;
+        let count_max = self.shard.limits.groups_max;
+        if modes.len() >= count_max && modes.find(&row.topic, &row.consumer_group).is_none() {
+            let what = "message request modes";
+            return Err(ControlError::TooMany { what, count_max });
+        }
+        self.append(kinds::REQUEST_MODE, &Modes::record(&row, true))?;
+        modes.apply(row, true);
+        let written = self.shard.store.wait_durable(self.written_end.get()).await;
+        written.map_err(|error| ControlError::Log(error.to_string()))
+    }
+
+    /// Forgets what was said of topics and groups that match; the records go with those of the
+    /// topic or group that is removed.
+    fn forget_modes(&self, matches: impl Fn(&str, &str) -> bool) -> Result<(), ControlError> {
+        for row in self.shard.modes.matching(matches) {
+            self.append(kinds::REQUEST_MODE, &Modes::record(&row, false))?;
+            self.shard.modes.apply(row, false);
+        }
+        Ok(())
     }
 
     /// Makes every shard see the present tables, among them what other requests are changing. Done

@@ -7,6 +7,8 @@ use crate::consumer_offsets::ConsumerOffsets;
 use crate::control::ControlError;
 use crate::half_messages::HalfMessages;
 use crate::lanes::Lanes;
+use crate::modes::Modes;
+use crate::pops::{Op, PopKeyRef, Pops};
 use crate::records::{self, ReplayError, kinds};
 use crate::table::{ConfigTable, GroupTable, TopicTable};
 use base::{LogPosition, QueueId, ShardId, owner_of, shard_of_group};
@@ -48,6 +50,10 @@ pub struct Shard<R: Rt> {
     pub offsets: ConsumerOffsets,
     /// Its undecided half messages.
     pub halves: HalfMessages,
+    /// What groups have popped of its queues.
+    pub pops: Pops,
+    /// On shard 0: how groups get the messages of topics.
+    pub modes: Modes,
     /// Its bounds.
     pub limits: Limits,
     topics: RefCell<Arc<TopicTable>>,
@@ -79,6 +85,8 @@ impl<R: Rt> Shard<R> {
             lanes,
             offsets: ConsumerOffsets::default(),
             halves: HalfMessages::default(),
+            pops: Pops::default(),
+            modes: Modes::default(),
             limits,
             topics: RefCell::default(),
             groups: RefCell::default(),
@@ -92,6 +100,7 @@ impl<R: Rt> Shard<R> {
         for (kind, payload) in records {
             shard.replay(kind.0, payload)?;
         }
+        shard.join_pops_and_offsets();
         let source = Rc::downgrade(&shard);
         shard.store.set_snapshot_source(Box::new(move || {
             source.upgrade().map_or_else(Vec::new, |s| s.snapshot())
@@ -173,6 +182,79 @@ impl<R: Rt> Shard<R> {
         Rc::clone(services)
             .downcast()
             .expect("one type of services per broker")
+    }
+
+    /// Changes what a group has popped of a queue, and its committed offset with it. Gives the end
+    /// of the record; the change may be told of when that is acknowledged.
+    ///
+    /// # Errors
+    /// As the log's append; nothing has changed then.
+    pub fn change_pops(
+        &self,
+        key: PopKeyRef<'_>,
+        ops: Vec<Op>,
+    ) -> Result<LogPosition, AppendError> {
+        let end = self.append_record(kinds::POPS, &Pops::record(key, &ops))?;
+        for op in ops {
+            self.pops.apply(key, op);
+        }
+        if let Some(place) = self.pops.place(key) {
+            self.offsets
+                .commit(key.topic, key.group, key.queue_id, place.committed);
+        }
+        Ok(end)
+    }
+
+    /// Commits an offset on behalf of a client or a tool. What the group has popped of the queue
+    /// is forgotten, and its next pop begins there.
+    ///
+    /// # Errors
+    /// As the log's append, when the group pops; nothing has changed then.
+    pub fn commit_offset(&self, key: PopKeyRef<'_>, offset: i64) -> Result<(), AppendError> {
+        if self.pops.place(key).is_some_and(|p| p.committed != offset) {
+            self.change_pops(key, vec![Op::Reset { next: offset }])?;
+        }
+        self.offsets
+            .commit(key.topic, key.group, key.queue_id, offset);
+        Ok(())
+    }
+
+    /// Forgets what groups have popped, where topic and group match. Gives how many queues.
+    ///
+    /// # Errors
+    /// As the log's append; what comes later in no particular order is not forgotten then.
+    pub fn forget_pops(&self, matches: impl Fn(&str, &str) -> bool) -> Result<usize, AppendError> {
+        let keys = self.pops.matching(matches);
+        for key in &keys {
+            self.append_record(kinds::POPS, &Pops::record(key.by_ref(), &[Op::Forget]))?;
+            self.pops.apply(key.by_ref(), Op::Forget);
+        }
+        Ok(keys.len())
+    }
+
+    /// After a replay: committed offsets follow what is popped, which is written sooner. Where
+    /// nothing is popped, a greater offset tells of messages that a filter passed over.
+    fn join_pops_and_offsets(&self) {
+        let mut passed = Vec::new();
+        self.pops.for_each_committed(|key, place| {
+            let known = self.offsets.find(key.topic, key.group, key.queue_id);
+            let known = known.unwrap_or(i64::MIN);
+            if place.count == 0 && known > place.next {
+                let key = (key.topic.to_owned(), key.group.to_owned(), key.queue_id);
+                passed.push((key, known));
+            } else {
+                self.offsets
+                    .commit(key.topic, key.group, key.queue_id, place.committed);
+            }
+        });
+        for ((topic, group, queue_id), next) in passed {
+            let key = PopKeyRef {
+                topic: &topic,
+                group: &group,
+                queue_id,
+            };
+            self.pops.pass_over(key, next);
+        }
     }
 
     /// Where delivery of a delay level goes on.
@@ -274,6 +356,15 @@ impl<R: Rt> Shard<R> {
             kinds::HALF_MESSAGES_DECIDED => check(self.halves.replay_decided(payload))?,
             kinds::HALF_MESSAGES_CHECKED => check(self.halves.replay_checks(payload))?,
             kinds::HALF_MESSAGES_OPEN => check(self.halves.replay_open(payload))?,
+            kinds::POPS => {
+                let replayed = self.pops.replay(payload);
+                replayed.ok_or_else(|| unreadable(kind, payload, &"it ends early"))?;
+            }
+            kinds::REQUEST_MODE => {
+                let read = serde_json::from_slice(payload);
+                let (row, is_there) = read.map_err(|error| unreadable(kind, payload, &error))?;
+                self.modes.apply(row, is_there);
+            }
             _ => return Err(unreadable(kind, payload, &"its kind is unknown")),
         }
         Ok(())
@@ -294,6 +385,9 @@ impl<R: Rt> Shard<R> {
                 all.push((RecordKind(kinds::GROUP), payload));
             }
         }
+        for row in self.modes.records() {
+            all.push((RecordKind(kinds::REQUEST_MODE), row));
+        }
         for part in self.offsets.records(RECORD_LEN_MAX) {
             all.push((RecordKind(kinds::CONSUMER_OFFSETS), part));
         }
@@ -301,6 +395,9 @@ impl<R: Rt> Shard<R> {
         all.push((RecordKind(kinds::DELAY_PROGRESS), progress));
         for (kind, part) in self.halves.records(RECORD_LEN_MAX) {
             all.push((RecordKind(kind), part));
+        }
+        for part in self.pops.records(RECORD_LEN_MAX) {
+            all.push((RecordKind(kinds::POPS), part));
         }
         all
     }

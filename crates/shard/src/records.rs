@@ -28,6 +28,10 @@ pub mod kinds {
     pub const HALF_MESSAGES_CHECKED: u16 = 8;
     /// Half messages that are undecided, and how far the half queue was looked at.
     pub const HALF_MESSAGES_OPEN: u16 = 9;
+    /// What a group has popped of a queue changed.
+    pub const POPS: u16 = 10;
+    /// How a group gets the messages of a topic: by pulling or by popping.
+    pub const REQUEST_MODE: u16 = 11;
 }
 
 /// A record that cannot be read.

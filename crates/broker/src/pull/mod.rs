@@ -70,6 +70,7 @@ pub(crate) fn connection_closed<R: Rt>(
     has_forwarded: bool,
 ) {
     services.pull.connection_closed(conn);
+    services.pop.waits.connection_closed(conn);
     let shard = &services.shard;
     let is_needed = has_forwarded && !services.stop.is_set();
     for index in (0..shard.rt.shard_count()).filter(|_| is_needed) {
@@ -81,6 +82,7 @@ pub(crate) fn connection_closed<R: Rt>(
         shard.rt.spawn(Class::Housekeeping, async move {
             let forget = move |services: Rc<Services<R>>| async move {
                 services.pull.connection_closed(conn);
+                services.pop.waits.connection_closed(conn);
             };
             // A shard that has stopped holds no pulls.
             let _ = services.call_until_done(to, forget).await;

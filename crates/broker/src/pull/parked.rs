@@ -33,6 +33,7 @@ pub(crate) async fn wake_arrived<R: Rt>(services: &Rc<Services<R>>) {
             for (deadline_us, parked) in services.pull.parked.take(queue) {
                 resume(services, parked, Some(deadline_us), &mut ports);
             }
+            crate::pop::arrived(services, queue);
             if is_schedule_queue(services, queue, levels) {
                 services.delay.note_arrival();
             }

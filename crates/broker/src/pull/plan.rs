@@ -11,6 +11,7 @@ use base::QueueOffset;
 use remoting::header::pull::{PullMessageRequestHeader, pull_sys_flag};
 use rt::Rt;
 use shard::Caller;
+use shard::pops::PopKeyRef;
 use std::rc::Rc;
 use store::{QueueRef, ReadLimits};
 
@@ -141,12 +142,14 @@ fn filter_of_group<R: Rt>(
 /// Stores the offset that the request brings for its group, when it says so.
 pub(super) fn commit_offset<R: Rt>(services: &Services<R>, header: &PullMessageRequestHeader<'_>) {
     if header.sys_flag & pull_sys_flag::COMMIT_OFFSET != 0 && header.commit_offset > 0 {
-        services.shard.offsets.commit(
-            header.topic,
-            header.consumer_group,
-            header.queue_id.cast_unsigned(),
-            header.commit_offset,
-        );
+        let key = PopKeyRef {
+            topic: header.topic,
+            group: header.consumer_group,
+            queue_id: header.queue_id.cast_unsigned(),
+        };
+        if let Err(error) = services.shard.commit_offset(key, header.commit_offset) {
+            tracing::warn!(%error, "a group pops and pulls, and its offset is not reset");
+        }
     }
 }
 

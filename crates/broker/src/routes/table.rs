@@ -56,6 +56,14 @@ routes! {
         DeleteExpiredCommitlog  Local     Admin  Task   NoFields                                      => crate::clean_up::log;
         GetTopicConfig          Local     Any    Task   GetTopicConfigRequestHeader<'_>               => crate::topic_admin::one;
         GetSubscriptiongroupConfig Local  Any    Task   GetSubscriptionGroupConfigRequestHeader<'_>   => crate::group_admin::one;
+        PopMessage              QueueOrLocal Sub Inline PopMessageRequestHeader<'_>                   => crate::pop::pop_message;
+        AckMessage              Queue     Sub    Inline AckMessageRequestHeader<'_>                   => crate::pop::ack_message;
+        BatchAckMessage         Local     Sub    Task   NoFields                                      => crate::pop::batch_ack;
+        ChangeMessageInvisibletime Queue  Sub    Inline ChangeInvisibleTimeRequestHeader<'_>          => crate::pop::change_invisible_time;
+        Notification            QueueOrLocal Sub Inline NotificationRequestHeader<'_>                 => crate::pop::notification;
+        PollingInfo             Local     Any    Inline PollingInfoRequestHeader<'_>                  => crate::pop::polling_info;
+        QueryAssignment         Local     Sub    Task   NoFields                                      => crate::pop::query_assignment;
+        SetMessageRequestMode   Local     Admin  Task   NoFields                                      => crate::pop::set_mode;
     }
     refused {
         QueryBrokerOffset: "obsolete in every supported version";
@@ -117,9 +125,7 @@ routes! {
         CheckRocksdbCqWriteProgress: "there is no RocksDB";
         ExportRocksdbConfigToJson: "there is no RocksDB";
         RecallMessage: "timer messages are not supported yet";
-        QueryAssignment: "clients balance their queues themselves";
-        SetMessageRequestMode: "clients balance their queues themselves";
-        GetAllMessageRequestMode: "clients balance their queues themselves";
+        GetAllMessageRequestMode: "replication is not supported yet";
         UpdateAndCreateStaticTopic: "static topics are not supported";
         GetBrokerMemberGroup: "a name server serves it";
         AddBroker: "there is no broker container";
@@ -161,13 +167,7 @@ routes! {
         AuthDeleteAcl: "access control is not supported yet";
         AuthGetAcl: "access control is not supported yet";
         AuthListAcl: "access control is not supported yet";
-        PopMessage: "POP consumers are not supported yet";
-        AckMessage: "POP consumers are not supported yet";
-        PeekMessage: "POP consumers are not supported yet";
-        ChangeMessageInvisibletime: "POP consumers are not supported yet";
-        Notification: "POP consumers are not supported yet";
-        PollingInfo: "POP consumers are not supported yet";
-        PopRollback: "POP consumers are not supported yet";
-        BatchAckMessage: "POP consumers are not supported yet";
+        PeekMessage: "no client sends it";
+        PopRollback: "what is popped lies in the log: there is nothing to export";
     }
 }

@@ -21,7 +21,7 @@ pub(super) const CONTROLLER: &str = "the controller is not served yet";
 pub(super) const TIMERS: &str =
     "timed messages of arbitrary delay are not served yet; delay levels are";
 pub(super) const TRANSACTIONS: &str = "a committed message is the record of its commit: there is no topic of operations, and pending messages are counted in memory";
-pub(super) const POP: &str = "pop consumption is not served yet";
+pub(super) const POP: &str = "what is popped is kept in the log of its shard: there are no revive queues, buffers and scans to tune";
 pub(super) const FILTER: &str = "expressions are compiled once per subscription and asked while the log is read; there is no bitmap beside it";
 pub(super) const METRICS: &str = "metrics are not served yet";
 pub(super) const AUTH: &str = "access control is not served yet";

@@ -4,7 +4,7 @@
 //! says so where ours differs.
 
 use crate::spec::config;
-use crate::value::{AddressList, BrokerRole};
+use crate::value::{AddressList, BrokerRole, RequestMode};
 
 config! {
     /// Keys of the broker itself.
@@ -61,6 +61,21 @@ config! {
         "enablePropertyFilter" [Restart important] enable_property_filter: bool = false;
         /// How long a pull waits when `longPollingEnable` is false, in milliseconds.
         "shortPollingTimeMills" [Restart] short_polling_time_ms: u64 = 1_000, in 1..=60_000;
+        /// How a group without a mode of its own gets messages, when its clients let the broker
+        /// assign queues: `PULL` or `POP`.
+        "defaultMessageRequestMode" [Restart] default_message_request_mode: RequestMode = RequestMode::Pull;
+        /// With how many of the next clients a client shares queues, when the mode is `POP` by
+        /// default. Below 1, all share all.
+        "defaultPopShareQueueNum" [Restart] default_pop_share_queue_num: i64 = -1, in -1..=65_536;
+        /// Most pops of one shard that wait for messages.
+        "maxPopPollingSize" [Restart] max_pop_polling_size: usize = 100_000, in 1..=10_000_000;
+        /// Most pops of one queue, or of all queues of a topic, and of one group, that wait.
+        "popPollingSize" [Restart] pop_polling_size: usize = 1_024, in 1..=10_000_000;
+        /// Most messages of a queue that a group has popped and not acknowledged; then it gets no
+        /// more of it. Java asks only with `enablePopMessageThreshold`.
+        "popInflightMessageThreshold" [Restart] pop_inflight_message_threshold: usize = 10_000, in 32..=10_000_000;
+        /// The same for all queues and groups of one shard. Not in Java.
+        "popInflightShardMax" [Restart] pop_inflight_shard_max: usize = 2_000_000, in 32..=100_000_000;
         /// Whether consumers of a group are told at once when its members change.
         "notifyConsumerIdsChangedEnable" [Restart] notify_consumer_ids_changed_enable: bool = true;
         /// Whether transactional messages are refused.

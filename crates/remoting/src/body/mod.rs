@@ -14,6 +14,7 @@ pub mod kv_table;
 mod lenient;
 pub mod lock;
 pub mod offsets;
+pub mod pop;
 pub mod register_broker;
 pub mod route;
 pub mod stats;
