@@ -18,6 +18,7 @@ mod disk;
 mod mounts;
 mod official;
 mod packages;
+mod pop;
 mod report;
 mod restart;
 mod standalone;
@@ -91,6 +92,7 @@ fn run(arguments: Arguments) -> Result<()> {
             queues: arguments.store_queues,
             kills: arguments.store_kills,
         };
+        pop::run(&mut report, &programs);
         restart::run(&mut report, &programs, shape);
         cluster::run(&mut report, &programs);
         if suites::NAMES.iter().any(|suite| report.wants(suite)) {

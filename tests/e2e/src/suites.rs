@@ -20,6 +20,7 @@ pub(crate) const NAMES: &[&str] = &[
     "java-4.8.0",
     "java-5.5.0-binary-headers",
     "mqadmin-5.5.0",
+    "pop-java-5.5.0",
     "go-2.1.2",
     "python-0.4.4",
     "node-ali-ons",
@@ -28,6 +29,7 @@ pub(crate) const NAMES: &[&str] = &[
 
 const JAVA_CHECKS: usize = 37;
 const MQADMIN_CHECKS: usize = 28;
+const POP_CHECKS: usize = 10;
 const GO_CHECKS: usize = 7;
 const PYTHON_CHECKS: usize = 6;
 const NODE_CHECKS: usize = 4;
@@ -89,6 +91,8 @@ pub(crate) fn run_against(report: &mut Report, packages: &Packages, target: &Tar
     );
     let admin = packages.java("official-5.5.0", &[], "ringmq.e2e.admin.AdminSuite")?;
     suite(report, "mqadmin-5.5.0", admin, target, MQADMIN_CHECKS);
+    let pop = packages.java("official-5.5.0", &[], "ringmq.e2e.admin.PopSuite")?;
+    suite(report, "pop-java-5.5.0", pop, target, POP_CHECKS);
     suite(report, "go-2.1.2", packages.go(), target, GO_CHECKS);
     suite(
         report,

@@ -16,6 +16,8 @@ const SUBSCRIPTION: &str = "4";
 /// What a consumer gets of one stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
+    /// Its queue.
+    pub queue_id: i32,
     /// Its place in the queue.
     pub queue_offset: i64,
     /// Its place in the log, with the shard in the high bits.
@@ -267,6 +269,7 @@ pub fn units(mut bytes: &[u8]) -> Result<Vec<Unit>> {
         let properties = take(&mut rest, properties_len, "properties")?;
         ensure!(rest.is_empty(), "{} bytes after a unit's end", rest.len());
         all.push(Unit {
+            queue_id: u32_at(unit, 12)?.cast_signed(),
             queue_offset: i64_at(unit, 20)?,
             phy_offset: i64_at(unit, 28)?,
             reconsume_times: u32_at(unit, at - 12)?.cast_signed(),
