@@ -273,13 +273,25 @@ impl<'a> Control<'a> {
         let limit_ns = DRAIN_LIMIT_NS + delay_ns + params.timeout_ms * 1_000_000;
         let end = self.plan.clock.ns() + limit_ns;
         // A thread publishes what is due a few times a second: one look may be old.
-        let mut quiet = 0;
-        while self.plan.clock.ns() < end && quiet < QUIET_TICKS {
+        let (mut quiet, mut before) = (0, 0);
+        // A send that was answered with an error may be stored and delivered all the same: then the
+        // count of deliveries tells less, and a longer silence is waited for.
+        let enough = if self.errors() > 0 {
+            QUIET_TICKS_OPEN
+        } else {
+            QUIET_TICKS
+        };
+        while self.plan.clock.ns() < end && quiet < enough {
             self.tick()?;
             let tail_groups = u64::from(self.plan.groups.min(self.plan.late_group));
             let received = self.shared.received.load(Ordering::Relaxed);
             let done = self.shared.due() == 0 && received >= self.handled() * tail_groups;
-            quiet = if done { quiet + 1 } else { 0 };
+            quiet = if done && received == before {
+                quiet + 1
+            } else {
+                0
+            };
+            before = received;
         }
         Ok(())
     }
@@ -315,7 +327,7 @@ impl<'a> Control<'a> {
             pause(TICK);
             return Err(match self.target.require_running() {
                 Ok(()) => why,
-                Err(error) => format!("{why}; {error:#}"),
+                Err(error) => format!("{why}; {}", first_line(&error)),
             });
         }
         if let Some(why) = self.shared.failure() {
@@ -323,7 +335,7 @@ impl<'a> Control<'a> {
         }
         self.target
             .require_running()
-            .map_err(|error| format!("{error:#}"))?;
+            .map_err(|error| first_line(&error))?;
         let now = self.plan.clock.ns();
         let handled = self.handled();
         let silent_ns = self.progress.silent_ns(handled, now);
@@ -344,6 +356,13 @@ impl<'a> Control<'a> {
     }
 }
 
+/// What is wrong, without the log that follows it: that has its own place.
+pub(crate) fn first_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_end_matches(':').to_owned()
+}
+
 /// False when it is not allowed.
 pub(crate) fn drop_caches() -> bool {
     nix::unistd::sync();
@@ -354,3 +373,4 @@ const CATCH_UP_MAX_S: u64 = 300;
 /// Below this rate a load is a pause with a heartbeat: nothing can be steady.
 const IDLE_RATE: f64 = 10.0;
 const QUIET_TICKS: u32 = 6;
+const QUIET_TICKS_OPEN: u32 = 100;

@@ -4,6 +4,7 @@
 
 use crate::arguments::Common;
 use crate::cell::{self, Ground};
+use crate::control::first_line;
 use crate::machine::Machine;
 use crate::restart;
 use crate::result::{CellResult, GeneratorInfo, RunResult, SCHEMA};
@@ -48,13 +49,14 @@ pub(crate) fn run(turn: Turn<'_>, places: &Places, common: &Common) -> RunResult
     let mut target = match Target::start(turn.broker, places, &scenario.params) {
         Ok(target) => target,
         Err(error) => {
-            result.failure = Some(format!("{error:#}"));
+            eprintln!("{error:#}");
+            result.failure = Some(first_line(&error));
             return result;
         }
     };
     result.broker = target.info.clone();
     if let Err(error) = cells(turn, places, &mut target, &mut result.cells) {
-        result.failure = Some(format!("{error:#}"));
+        result.failure = Some(first_line(&error));
     }
     if !result.failures().is_empty() && target.require_running().is_err() {
         eprintln!("the broker's last lines:\n{}", target.log_tail());

@@ -75,6 +75,9 @@ pub(crate) struct Verdict {
 impl Verdict {
     pub(crate) fn text(&self) -> String {
         let ratio = self.ratio;
+        if !ratio.is_finite() {
+            return "no ratio (one side is 0)".to_owned();
+        }
         match (self.single, self.differs) {
             (true, _) => format!("x {ratio:.2} (one run each: no interval)"),
             (false, true) => format!("x {ratio:.2}"),
@@ -146,5 +149,7 @@ mod tests {
         );
         let single = side(&[1.0]).verdict(&side(&[2.0]));
         assert_eq!(single.text(), "x 2.00 (one run each: no interval)");
+        let idle = side(&[0.0]).verdict(&side(&[2.0]));
+        assert_eq!(idle.text(), "no ratio (one side is 0)");
     }
 }

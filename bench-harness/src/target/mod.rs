@@ -118,12 +118,26 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// Starts a broker with an empty store, or finds the one that runs.
+    /// Starts a broker with an empty store, or finds the one that runs. A start is tried twice: between
+    /// the choice of a port and its use another program may take it.
     pub(crate) fn start(kind: &Kind, places: &Places, params: &Params) -> Result<Self> {
-        let mut target = match kind {
-            Kind::Ringmq(path) => ringmq::start(path.as_deref(), places, params)?,
-            Kind::Apache { version, tuned } => apache::start(version, *tuned, places, params)?,
-            Kind::Running(address, pid) => Self {
+        let target = Self::start_once(kind, places, params);
+        let mut target = match (target, kind) {
+            (Err(error), Kind::Ringmq(_) | Kind::Apache { .. }) => {
+                eprintln!("{} did not start, once more: {error:#}", kind.label());
+                Self::start_once(kind, places, params)?
+            }
+            (target, _) => target?,
+        };
+        target.info.label = kind.label();
+        Ok(target)
+    }
+
+    fn start_once(kind: &Kind, places: &Places, params: &Params) -> Result<Self> {
+        match kind {
+            Kind::Ringmq(path) => ringmq::start(path.as_deref(), places, params),
+            Kind::Apache { version, tuned } => apache::start(version, *tuned, places, params),
+            Kind::Running(address, pid) => Ok(Self {
                 brokers: brokers_at(address)?,
                 info: BrokerInfo {
                     version: "running already".to_owned(),
@@ -132,10 +146,8 @@ impl Target {
                 pid: *pid,
                 pids: pid.iter().copied().collect(),
                 started: None,
-            },
-        };
-        target.info.label = kind.label();
-        Ok(target)
+            }),
+        }
     }
 
     /// An error with the end of its log when the process is gone.
