@@ -20,6 +20,9 @@ use std::time::Duration;
 /// Time after which a broker that runs must have answered.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The number of a request that there is not.
+const NOTHING_ASKED: i32 = -1;
+
 /// A connection to a broker, or to a name server.
 pub(crate) struct Client {
     sim: Sim,
@@ -28,6 +31,8 @@ pub(crate) struct Client {
     frames: FrameBuffer,
     serialize: SerializeType,
     next_opaque: i32,
+    /// Requests of the broker, whole frames in the order they came.
+    asked: Vec<Vec<u8>>,
     /// When it was made, in milliseconds of the world.
     pub(crate) since_ms: u64,
     /// The same in microseconds: the number of the connection among those of its task.
@@ -86,6 +91,7 @@ impl Client {
             frames: FrameBuffer::new(FRAME_LEN_MAX),
             serialize,
             next_opaque: 1,
+            asked: Vec::new(),
             since_ms: since_us / 1_000,
             since_us,
             life,
@@ -121,6 +127,18 @@ impl Client {
         Ok(view(&answer))
     }
 
+    /// What the broker has asked since the last call.
+    pub(crate) fn take_asked(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Takes what the broker asks for a while.
+    pub(crate) async fn listen(&mut self, limit: Duration) -> Result<(), NoAnswer> {
+        let deadline = self.sim.sleep(limit);
+        let lost = first_of(self.exchange(&[], NOTHING_ASKED), deadline).await;
+        lost.map_or(Ok(()), |_| Err(NoAnswer::Lost))
+    }
+
     async fn exchange(&mut self, out: &[u8], opaque: i32) -> Option<Vec<u8>> {
         self.write.write_all(out).await.ok()?;
         loop {
@@ -134,6 +152,7 @@ impl Client {
                     assert_eq!(answers, opaque, "an answer belongs to its request");
                     return Some(frame);
                 }
+                self.asked.push(frame);
             }
             self.frames.compact();
             let read = self.read.read(self.frames.spare_mut(16 << 10)).await;

@@ -2,8 +2,8 @@
 //!
 //! Owned by one run; filled beside the exact model by the same clients, so that two judges that know nothing
 //! of each other look at the same run. Kept for seeds whose promises the checker knows: `SYNC_FLUSH` on
-//! disks that keep what they are given, without delayed sends, whose receipts name another queue. Invariant:
-//! a history that cannot be judged fails the seed.
+//! disks that keep what they are given, without delayed sends and transactions, whose receipts name another queue.
+//! Invariant: a history that cannot be judged fails the seed.
 
 use super::Run;
 use super::inspect;
@@ -52,7 +52,8 @@ const RETRIES_MAX: i64 = 1;
 impl History {
     /// The history of a run of this shape; keeps nothing when the checker cannot judge it.
     pub(crate) fn new(shape: &Shape, is_even: bool, window_ms: u64) -> Self {
-        let is_kept = shape.is_sync && shape.trouble.is_honest() && shape.delay_one_in == 0;
+        let is_plain = shape.delay_one_in == 0 && shape.transaction_one_in == 0;
+        let is_kept = shape.is_sync && shape.trouble.is_honest() && is_plain;
         let mut history = Self {
             is_kept,
             is_even,

@@ -18,6 +18,7 @@ mod produce;
 mod shape;
 mod shared;
 mod storm;
+mod transact;
 
 use crate::Summary;
 use crate::cuts::{Cuts, Part};
@@ -171,6 +172,10 @@ impl Run {
         for broker in 0..self.brokers.len() {
             let (shared, rng) = (Rc::clone(&self.shared), Rng::new(self.rng.next_u64()));
             self.inspect_with(move |sim| calm::try_every_queue(sim, shared, broker, rng));
+            let (shared, rng) = (Rc::clone(&self.shared), Rng::new(broker as u64));
+            self.inspect_with(move |sim| transact::decide_all(sim, shared, broker, rng));
+            let shared = Rc::clone(&self.shared);
+            self.inspect_with(move |sim| transact::read_given_up(sim, shared, broker));
         }
         let longest_ms = self.shared.shape.delay_levels_ms.iter().max();
         let due = Duration::from_millis(longest_ms.copied().unwrap_or(0) + DELAY_SLACK_MS);
@@ -203,6 +208,8 @@ impl Run {
             if self.is_over {
                 return;
             }
+            let shared = Rc::clone(&self.shared);
+            self.inspect_with(move |sim| transact::check_decided(sim, shared, broker));
             let (shared, rng) = (Rc::clone(&self.shared), Rng::new(self.rng.next_u64()));
             self.inspect_with(move |sim| calm::drain(sim, shared, broker, rng));
         }

@@ -66,6 +66,26 @@ pub(crate) struct Begun {
     pub(crate) at_ms: u64,
     /// 0 for at once.
     pub(crate) delay_ms: u64,
+    /// How its transaction ends, if it is one.
+    pub(crate) ending: Ending,
+}
+
+/// How a producer ends a transaction, whenever and however often it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// There is none.
+    Plain,
+    Commit,
+    Rollback,
+    /// It does not know.
+    Unknown,
+}
+
+impl Begun {
+    /// Whether the message need not be seen once its send is answered.
+    fn is_hidden(&self) -> bool {
+        self.delay_ms > 0 || self.ending != Ending::Plain
+    }
 }
 
 #[derive(Debug)]
@@ -74,6 +94,8 @@ struct Send {
     fate: Fate,
     /// Where it is, once that is known; a delayed message may be there twice.
     places: Vec<i64>,
+    /// How often it is among the transactions that the broker gave up.
+    given_up: u64,
 }
 
 /// A message at an offset.
@@ -161,6 +183,7 @@ impl Model {
             begun,
             fate: Fate::Open,
             places: Vec::new(),
+            given_up: 0,
         };
         self.sends.insert(self.next_uid, send);
         self.next_uid
@@ -176,8 +199,8 @@ impl Model {
             "message {uid} was acknowledged and is lost"
         );
         send.fate = Fate::Done;
-        if send.begun.delay_ms > 0 {
-            return; // the offset is that of the schedule queue
+        if send.begun.is_hidden() {
+            return; // the offset is that of the schedule queue, or of the half queue
         }
         assert_eq!(
             send.begun.key.queue, queue,
@@ -185,6 +208,22 @@ impl Model {
         );
         let key = send.begun.key;
         self.at(key, offset, uid, now_ms);
+    }
+
+    /// How the transaction of a message ends.
+    pub(crate) fn ending(&self, uid: u64) -> Ending {
+        let send = self.sends.get(&uid);
+        send.unwrap_or_else(|| panic!("nobody sent {uid}, and its producer is asked"))
+            .begun
+            .ending
+    }
+
+    /// The broker gave up a transaction: its message lies where those go.
+    pub(crate) fn gave_up(&mut self, uid: u64) {
+        let send = self.sends.get_mut(&uid);
+        let send = send.unwrap_or_else(|| panic!("nobody sent {uid}, and it was given up"));
+        assert_ne!(send.begun.ending, Ending::Plain, "{uid} is no transaction");
+        send.given_up += 1;
     }
 
     /// A send was refused before anything happened.
@@ -206,6 +245,10 @@ impl Model {
             send.fate,
             Fate::Refused,
             "{key:?} at {offset}: message {uid} was refused and is there"
+        );
+        assert!(
+            matches!(send.begun.ending, Ending::Plain | Ending::Commit),
+            "{key:?} at {offset}: message {uid} was never committed and is there"
         );
         // A copy that was sent back lies in another shard's log and may outlive the message.
         if self.is_honest && matches!(key.topic, Topic::Plain(_)) {
@@ -333,7 +376,7 @@ impl Model {
             return;
         }
         send.places.retain(|other| *other != offset);
-        if send.places.is_empty() && send.begun.delay_ms == 0 {
+        if send.places.is_empty() && !send.begun.is_hidden() {
             send.fate = Fate::GivenUp;
             self.given_up += 1;
         }
@@ -354,7 +397,7 @@ impl Model {
         }
         for (uid, send) in &mut self.sends {
             let is_old = send.begun.key.broker == broker && send.begun.life < life;
-            let is_out = send.places.is_empty() && send.begun.delay_ms == 0;
+            let is_out = send.places.is_empty() && !send.begun.is_hidden();
             if is_old && is_out && send.fate != Fate::Refused && send.fate != Fate::GivenUp {
                 assert!(
                     send.fate == Fate::Open || may_lose,
@@ -363,7 +406,7 @@ impl Model {
                 send.fate = Fate::GivenUp;
                 self.given_up += 1;
             }
-            if is_old && send.begun.delay_ms > 0 && may_lose && send.fate == Fate::Done {
+            if is_old && send.begun.is_hidden() && may_lose && send.fate == Fate::Done {
                 send.fate = Fate::Open;
             }
         }
@@ -390,7 +433,7 @@ impl Model {
             let uid = self.uid_at(key, offset);
             let uid = uid.unwrap_or_else(|| panic!("{key:?}: a hole at {offset}"));
             let Send { begun, fate, .. } = &self.sends[&uid];
-            if begun.delay_ms == 0 && matches!(key.topic, Topic::Plain(_)) {
+            if !begun.is_hidden() && matches!(key.topic, Topic::Plain(_)) {
                 let (producer, connection) = (begun.producer, begun.connection);
                 let last = last_of.insert((producer, connection), uid).unwrap_or(0);
                 let highest = highest_of.entry(producer).or_default();
@@ -419,6 +462,19 @@ impl Model {
         let repeats = |broker: usize| self.repeats.get(&broker).copied().unwrap_or(0);
         for (uid, send) in &self.sends {
             let copies = send.places.len() as u64;
+            let ends = copies + send.given_up;
+            let is_right = match (send.begun.ending, send.fate) {
+                (Ending::Plain, _) => true,
+                (Ending::Rollback, _) | (_, Fate::Open) => ends <= 1,
+                (Ending::Commit | Ending::Unknown, Fate::Done) => ends == 1,
+                (_, Fate::Refused | Fate::GivenUp) => ends == 0,
+            };
+            assert!(
+                is_right,
+                "the transaction of message {uid} ended {copies} times with the message and {} \
+                 times given up: {:?}",
+                send.given_up, send.begun
+            );
             if send.begun.delay_ms > 0 {
                 assert!(
                     send.fate != Fate::Done || copies > 0,

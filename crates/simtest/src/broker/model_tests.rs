@@ -16,14 +16,23 @@ fn begin(model: &mut Model, delay_ms: u64) -> u64 {
 }
 
 fn begin_over(model: &mut Model, connection: u64, delay_ms: u64) -> u64 {
-    model.begin_send(Begun {
+    model.begin_send(begun(connection, delay_ms, Ending::Plain))
+}
+
+fn begin_transaction(model: &mut Model, ending: Ending) -> u64 {
+    model.begin_send(begun(1, 0, ending))
+}
+
+fn begun(connection: u64, delay_ms: u64, ending: Ending) -> Begun {
+    Begun {
         key: KEY,
         producer: 1,
         connection,
         life: 1,
         at_ms: 5,
         delay_ms,
-    })
+        ending,
+    }
 }
 
 /// Whether the model objects to what `history` tells it.
@@ -42,6 +51,43 @@ fn a_history_without_a_fault_is_accepted() {
         model.check_dump(KEY, 2);
         model.check_all_came();
     }));
+}
+
+#[test]
+fn a_transaction_that_comes_twice_never_or_without_commit_is_noticed() {
+    let committed = |model: &mut Model, places: &[i64]| {
+        let uid = begin_transaction(model, Ending::Commit);
+        model.acknowledged(uid, (0, 17), 7);
+        for offset in places {
+            model.seen(KEY, *offset, uid, 8);
+        }
+        model.check_all_came();
+    };
+    assert!(!objects(|model| committed(model, &[3])));
+    assert!(objects(|model| committed(model, &[])));
+    assert!(objects(|model| committed(model, &[3, 4])));
+    for (ending, given_up, is_seen, is_right) in [
+        (Ending::Rollback, 0, false, true),
+        (Ending::Rollback, 1, false, true),
+        (Ending::Rollback, 0, true, false),
+        (Ending::Unknown, 1, false, true),
+        (Ending::Unknown, 0, false, false),
+        (Ending::Unknown, 2, false, false),
+        (Ending::Unknown, 0, true, false),
+        (Ending::Commit, 1, false, true),
+        (Ending::Commit, 1, true, false),
+    ] {
+        let ends = |model: &mut Model| {
+            let uid = begin_transaction(model, ending);
+            model.acknowledged(uid, (0, 17), 7);
+            (0..given_up).for_each(|_| model.gave_up(uid));
+            if is_seen {
+                model.seen(KEY, 0, uid, 8);
+            }
+            model.check_all_came();
+        };
+        assert_eq!(!objects(ends), is_right, "{ending:?} {given_up} {is_seen}");
+    }
 }
 
 #[test]

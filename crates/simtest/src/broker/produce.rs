@@ -1,14 +1,17 @@
-//! Producers: single messages, batches and delayed ones, each answer held to the model at once.
+//! Producers: single messages, batches, delayed ones and transactions, each answer held to the model
+//! at once.
 //!
 //! A task keeps its own connection and makes a new one when that ends. Bodies follow from a
 //! message's number, so that whoever reads one can check every byte.
 
 use super::client::{Client, NoAnswer};
-use super::model::{Begun, Key};
+use super::model::{Begun, Ending, Key};
 use super::shared::Shared;
+use super::transact;
 use remoting::header::RemotingHeader;
 use remoting::header::send::{SendMessageRequestHeaderV2, SendMessageResponseHeader};
 use remoting::message::batch::{self, BatchMessage};
+use remoting::message::parse_offset_message_id;
 use remoting::{RequestCode, ResponseCode};
 use rt::Rt;
 use sim::{Rng, Sim};
@@ -28,10 +31,19 @@ pub(crate) async fn produce(sim: Sim, shared: Rc<Shared>, producer: u64, mut rng
         let Some(mut client) = client else {
             continue;
         };
+        if let Err(why) = transact::join(&mut client, &shared, broker).await {
+            shared.check_excused(broker, &client, why);
+            continue;
+        }
         while !shared.stop.get() && left > 0 {
             left -= 1;
             let key = shared.draw_key(broker, &mut rng);
-            let sent = send(&mut client, &shared, key, producer, &mut rng).await;
+            let sent = if rng.one_in(shared.shape.transaction_one_in) {
+                transact::send(&mut client, &shared, key, producer, &mut rng).await
+            } else {
+                let sent = send(&mut client, &shared, key, producer, &mut rng).await;
+                sent.map(drop)
+            };
             if let Err(why) = sent {
                 shared.check_excused(broker, &client, why);
                 break;
@@ -67,6 +79,7 @@ pub(crate) async fn send(
         delay_ms: level
             .checked_sub(1)
             .map_or(0, |at| shape.delay_levels_ms[at]),
+        ending: Ending::Plain,
     };
     let count = if is_batch { rng.between(1, 8) } else { 1 };
     let uids: Vec<u64> = {
@@ -100,7 +113,9 @@ pub(crate) async fn send(
         let mut history = shared.history.borrow_mut();
         history.sends(now_ms, (key, producer), &uids, &bodies);
     }
-    let answer = ask(client, shared, key, level, is_batch.then_some(true), &body).await;
+    let properties = (level > 0).then(|| format!("DELAY\u{1}{level}\u{2}"));
+    let kind = (properties.as_deref(), 0, is_batch.then_some(true));
+    let answer = ask(client, shared, key, kind, &body).await;
     let told = answer.as_ref().ok();
     let told = told.map(|answer| (answer.code, answer.place.map(|(_, offset)| offset)));
     let now_ms = client.now_ms();
@@ -109,31 +124,34 @@ pub(crate) async fn send(
     Ok(judge(client, shared, key, &uids, &answer))
 }
 
-struct SendAnswer {
-    code: i32,
-    place: Option<(i32, i64)>,
-    remark: String,
+/// What a send was answered.
+pub(super) struct SendAnswer {
+    pub(super) code: i32,
+    /// Queue and offset.
+    pub(super) place: Option<(i32, i64)>,
+    pub(super) phy_offset: Option<i64>,
+    pub(super) remark: String,
 }
 
-async fn ask(
+/// Sends, with properties, a system flag and the mark of a batch.
+pub(super) async fn ask(
     client: &mut Client,
     shared: &Shared,
     key: Key,
-    level: usize,
-    batch: Option<bool>,
+    (properties, sys_flag, batch): (Option<&str>, i32, Option<bool>),
     body: &[u8],
 ) -> Result<SendAnswer, NoAnswer> {
-    let (topic, properties) = (key.topic.name(), format!("DELAY\u{1}{level}\u{2}"));
+    let topic = key.topic.name();
     let header = SendMessageRequestHeaderV2 {
         producer_group: "ProducersOfSim",
         topic: &topic,
         default_topic: "TBW102",
         default_topic_queue_nums: shared.shape.queues,
         queue_id: key.queue,
-        sys_flag: 0,
+        sys_flag,
         born_timestamp_ms: 0,
         flag: 0,
-        properties: (level > 0).then_some(properties.as_str()),
+        properties,
         reconsume_times: None,
         unit_mode: None,
         max_reconsume_times: None,
@@ -149,6 +167,10 @@ async fn ask(
         let header = SendMessageResponseHeader::decode(&answer.fields).ok();
         SendAnswer {
             code: answer.code,
+            phy_offset: header
+                .as_ref()
+                .and_then(|header| parse_offset_message_id(header.msg_id))
+                .map(|(_, offset)| offset),
             place: header.map(|header| (header.queue_id, header.queue_offset)),
             remark: answer.remark.as_deref().unwrap_or_default().to_owned(),
         }
@@ -157,7 +179,13 @@ async fn ask(
 }
 
 /// Tells the model what an answer says.
-fn judge(client: &Client, shared: &Shared, key: Key, uids: &[u64], answer: &SendAnswer) -> bool {
+pub(super) fn judge(
+    client: &Client,
+    shared: &Shared,
+    key: Key,
+    uids: &[u64],
+    answer: &SendAnswer,
+) -> bool {
     let state = &shared.brokers[key.broker];
     let mut model = shared.model.borrow_mut();
     match ResponseCode::from_wire(answer.code) {

@@ -27,6 +27,10 @@ pub(crate) struct Shape {
     pub(crate) batch_one_in: u64,
     /// One send in so many is delayed; 0 for none.
     pub(crate) delay_one_in: u64,
+    /// One send in so many is a transaction; 0 for none.
+    pub(crate) transaction_one_in: u64,
+    /// Pause between two rounds of asking producers, in milliseconds.
+    pub(crate) check_interval_ms: u64,
     /// One message read in so many is sent back; 0 for none.
     pub(crate) back_one_in: u64,
     pub(crate) delay_levels_ms: Vec<u64>,
@@ -58,7 +62,10 @@ impl Shape {
         let trouble = Trouble::draw(rng);
         let brokers = if rng.one_in(4) { 2 } else { 1 };
         let name_servers = rng.below(3);
+        let transaction_rng = &mut Rng::for_subject(seed, "broker transactions");
         let mut shape = Self {
+            transaction_one_in: *transaction_rng.pick(&[0, 0, 2, 6]),
+            check_interval_ms: transaction_rng.skewed(10, 1_000),
             brokers,
             shards: rng.between(1, 3) as u16,
             name_servers,
@@ -103,6 +110,7 @@ impl Shape {
             ("batches", &mut self.batch_one_in),
             ("delays", &mut self.delay_one_in),
             ("backs", &mut self.back_one_in),
+            ("transactions", &mut self.transaction_one_in),
             ("start-crashes", &mut self.crash_start_one_in),
         ] {
             if cuts.cap(name, 1) == 0 {
@@ -127,6 +135,7 @@ impl Shape {
             switch("batches", self.batch_one_in),
             switch("delays", self.delay_one_in),
             switch("backs", self.back_one_in),
+            switch("transactions", self.transaction_one_in),
             switch("start-crashes", self.crash_start_one_in),
             Part::new("consumers", self.consumers, 0),
             Part::new("producers", self.producers, 1),
@@ -155,6 +164,9 @@ impl Shape {
         settings.register_interval_ms = self.register_interval_ms;
         settings.body_len_max = 24 << 10;
         settings.delay_levels_ms.clone_from(&self.delay_levels_ms);
+        settings.transactions.check_interval_ms = self.check_interval_ms;
+        settings.transactions.timeout_ms = 1;
+        settings.transactions.check_max = CHECK_MAX;
         let address = |host: &Host| SocketAddr::new(host.ip(), NAME_SERVER_PORT);
         settings.name_servers = name_servers.iter().map(address).collect();
         // The shorter of them are passed by a slow disk.
@@ -178,6 +190,8 @@ impl Shape {
     }
 }
 
+/// How often a producer is asked about a transaction.
+const CHECK_MAX: u32 = 3;
 /// Where a broker's store lies.
 pub(crate) const STORE_DIR: &str = "/data/store";
 
