@@ -70,7 +70,8 @@ pub(crate) fn run(
         }
         Err(error) => {
             result.verified.acknowledged = acknowledged;
-            result.failure.get_or_insert(format!("{error:#}"));
+            let why = format!("what was stored could not be looked at: {error:#}");
+            result.failure.get_or_insert(why);
         }
     }
     if result.failure.is_none() {

@@ -338,7 +338,8 @@ impl<'a> Control<'a> {
             .map_err(|error| first_line(&error))?;
         let now = self.plan.clock.ns();
         let handled = self.handled();
-        let silent_ns = self.progress.silent_ns(handled, now);
+        // A broker that refuses answers: that is a result and no silence.
+        let silent_ns = self.progress.silent_ns(handled + self.errors(), now);
         let expected_ns = (SECOND_NS as f64 / self.plan.rate.max(1e-3)) as u64;
         let idle_ok =
             !matches!(self.plan.mode, crate::scenario::Mode::Closed) && expected_ns > SECOND_NS;
@@ -348,7 +349,7 @@ impl<'a> Control<'a> {
             && self.shared.phase() == phase::RUN
         {
             return Err(format!(
-                "nothing was acknowledged for {SILENCE_MAX_S} s ({} errors so far)",
+                "nothing was answered for {SILENCE_MAX_S} s ({} errors so far)",
                 self.errors()
             ));
         }
