@@ -5,7 +5,7 @@
 
 use crate::process::{cargo, program, root};
 use crate::{runtimes, tidy};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 #[derive(Args)]
@@ -97,8 +97,15 @@ pub(crate) fn build_release() -> Result<()> {
     .run()
 }
 
-/// A short load with limits that do not depend on the machine's speed; wants `perf`.
+/// A short load with limits that do not depend on the machine's speed; wants `perf`, which is installed
+/// when missing.
 pub(crate) fn bench_gate() -> Result<()> {
+    if program("perf").arguments(["--version"]).run().is_err() {
+        program("apt-get")
+            .arguments(["install", "-y", "-q", "linux-perf"])
+            .run()
+            .context("bench-gate counts system calls with perf: install linux-perf")?;
+    }
     cargo([
         "build",
         "--release",
