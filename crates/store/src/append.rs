@@ -285,11 +285,24 @@ impl<R: Rt> Inner<R> {
             });
         }
         if self.is_sync_late.get() {
-            return Some(self.busy(log.unsynced(), self.settings.window()));
+            return Some(self.sync_late(log));
         }
         let waiting = self.waiting_bytes(log);
         let waiting_max = 2 * self.settings.unflushed_bytes_max as u64;
         (waiting + total as u64 > waiting_max).then(|| self.busy(waiting, waiting_max))
+    }
+
+    /// What was acknowledged waits too long for its sync.
+    fn sync_late(&self, log: &crate::commit_log::CommitLog<R::Disk>) -> AppendError {
+        let unsynced = log.unsynced();
+        if self.stall.is_stalled() {
+            return self.busy(unsynced, self.settings.window());
+        }
+        AppendError::SyncLate {
+            unsynced,
+            waited_ms: self.unsynced_ms(log),
+            max_ms: self.settings.unsynced_ms_max,
+        }
     }
 
     /// Too much waits for the disk, which is slow or stands still.

@@ -140,6 +140,18 @@ pub enum AppendError {
         /// The limit.
         max: u64,
     },
+    /// What was acknowledged under `ASYNC_FLUSH` waits too long for its sync.
+    #[error(
+        "{unsynced} bytes have waited {waited_ms} ms for the disk to sync them, at most {max_ms} ms may pass"
+    )]
+    SyncLate {
+        /// Bytes that are not synced.
+        unsynced: u64,
+        /// How long the oldest of them has waited, in milliseconds.
+        waited_ms: u64,
+        /// The limit, in milliseconds.
+        max_ms: u64,
+    },
     /// The disk stands still, and what it owes fills the memory for it.
     #[error(
         "the disk has not answered for more than {limit_ms} ms and {unwritten} bytes wait for it, at most {max} may"

@@ -98,7 +98,7 @@ impl From<SendError> for Refusal {
 
 fn append_refusal(error: &AppendError) -> Refusal {
     let (code, remark) = match error {
-        AppendError::Busy { .. } => (
+        AppendError::Busy { .. } | AppendError::SyncLate { .. } => (
             ResponseCode::SystemBusy,
             format!("[PC_SYNCHRONIZED]broker busy, start flow control for a while ({error})"),
         ),

@@ -146,6 +146,7 @@ impl Life {
                 }
                 Err(
                     AppendError::Busy { .. }
+                    | AppendError::SyncLate { .. }
                     | AppendError::Stalled { .. }
                     | AppendError::NoSpace(_),
                 ) => {
@@ -212,6 +213,7 @@ impl Life {
                 Err(AppendError::Fenced(_)) => return,
                 Err(
                     AppendError::Busy { .. }
+                    | AppendError::SyncLate { .. }
                     | AppendError::Stalled { .. }
                     | AppendError::NoSpace(_),
                 ) => {

@@ -75,7 +75,7 @@ fn nothing_is_acknowledged_while_the_oldest_has_waited_too_long_for_its_sync() {
     world.run_for(Duration::from_millis(100));
     let refused = append(&store, "T", &body(2, 100));
     assert!(
-        matches!(refused, Err(AppendError::Busy { .. })),
+        matches!(refused, Err(AppendError::SyncLate { max_ms: 500, .. })),
         "{refused:?}"
     );
     assert!(!store.has_room());
