@@ -23,6 +23,7 @@ mod report;
 mod restart;
 mod standalone;
 mod suites;
+mod transactions;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -87,6 +88,7 @@ fn run(arguments: Arguments) -> Result<()> {
         clock::run(&mut report, &programs);
         disk::run(&mut report, &programs, arguments.full_cycles);
         crash::run(&mut report, &programs, arguments.kills);
+        transactions::run(&mut report, &programs, arguments.kills);
         let shape = restart::Shape {
             megabytes: arguments.store_mb,
             queues: arguments.store_queues,

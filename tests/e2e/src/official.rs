@@ -35,9 +35,10 @@ pub(crate) fn run(report: &mut Report, packages: &Packages, work: &Path) -> Resu
         format!(
             "brokerClusterName={CLUSTER}\nbrokerName=broker-a\nbrokerId=0\nbrokerIP1=127.0.0.1\nlistenPort={broker_port}\n\
              haListenPort={}\nnamesrvAddr={namesrv}\nstorePathRootDir={1}/store\nstorePathCommitLog={1}/store/commitlog\n\
-             mappedFileSizeCommitLog=67108864\ndiskMaxUsedSpaceRatio=95\nenablePropertyFilter=true\n",
+             mappedFileSizeCommitLog=67108864\ndiskMaxUsedSpaceRatio=95\nenablePropertyFilter=true\ntransactionOpBatchInterval=100\n{2}\n",
             broker_port + 1,
-            dir.display()
+            dir.display(),
+            suites::TRANSACTION_KEYS.join("\n")
         ),
     )?;
     let mut java = packages.java(

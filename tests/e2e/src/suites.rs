@@ -27,7 +27,13 @@ pub(crate) const NAMES: &[&str] = &[
     crate::cluster::JAVA_SUITE,
 ];
 
-const JAVA_CHECKS: usize = 37;
+/// How the system under test asks producers of transactions; the checks of transactions rely on it.
+pub(crate) const TRANSACTION_KEYS: [&str; 3] = [
+    "transactionTimeOut=1000",
+    "transactionCheckInterval=2000",
+    "transactionCheckMax=3",
+];
+const JAVA_CHECKS: usize = 44;
 const MQADMIN_CHECKS: usize = 28;
 const POP_CHECKS: usize = 10;
 const GO_CHECKS: usize = 7;
@@ -45,7 +51,9 @@ pub(crate) struct Target {
 
 /// Runs every client against one standalone system with two shards.
 pub(crate) fn run(report: &mut Report, packages: &Packages, programs: &Programs) -> Result<()> {
-    let options = programs.options("clients", &["enablePropertyFilter=true"])?;
+    let mut keys = vec!["enablePropertyFilter=true"];
+    keys.extend(TRANSACTION_KEYS);
+    let options = programs.options("clients", &keys)?;
     let system = programs.standalone(&options)?;
     let target = Target {
         namesrv: system.namesrv.clone(),

@@ -28,6 +28,8 @@ pub const QUERY_MESSAGE: i32 = 12;
 pub const VIEW_MESSAGE_BY_ID: i32 = 33;
 /// Request code of a heartbeat.
 pub const HEART_BEAT: i32 = 34;
+/// Request code: a producer ends a transaction.
+pub const END_TRANSACTION: i32 = 37;
 /// Request code: a topic's route.
 pub const GET_ROUTEINFO_BY_TOPIC: i32 = 105;
 /// Request code of a send with short names.

@@ -39,6 +39,7 @@ public final class Suite {
         FilterChecks.register(checks);
         KeyChecks.register(checks);
         RequestChecks.register(checks);
+        TransactionChecks.register(checks);
         System.exit(checks.runAll(only, expected, atOnce));
     }
 }
