@@ -36,8 +36,8 @@ const SHARDS: u16 = 2;
 const INJECTION_LIMIT: Duration = Duration::from_secs(10);
 /// So long the shards are watched after the failure.
 const WATCH: Duration = Duration::from_millis(100);
-/// How long the other shard has for an acknowledgement, on a machine that does other work, too.
-const OTHER_LIMIT: Duration = Duration::from_secs(5);
+/// How long a probe has for its first answer after the failure.
+const PROBE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Sums over the rounds.
 struct Figures {
@@ -136,8 +136,9 @@ fn round(
         world.require_clients()?;
         world.broker.require_running()?;
         readable(world, probes, shard)?;
-        let own = probes[shard].take()?;
-        let other = goes_on(&probes[1 - shard], failed_ns)?;
+        let is_refusal = |send: &Sent| is_refused(send, failed_ns);
+        let own = take_until(&probes[shard], is_refusal)?;
+        let other = take_until(&probes[1 - shard], |send| is_later_success(send, failed_ns))?;
         judge(&own, &other, failed_ns, figures, options)
             .with_context(|| format!("after {what} failed"))?;
     } else {
@@ -150,12 +151,20 @@ fn round(
     Ok(())
 }
 
-/// What the other shard's probe saw, up to its first acknowledgement after the failure or a limit.
-fn goes_on(probe: &Probe, failed_ns: u64) -> Result<Vec<Sent>> {
-    let end = Instant::now() + OTHER_LIMIT;
+fn is_refused(send: &Sent, failed_ns: u64) -> bool {
+    send.end_ns > failed_ns && send.ending != Ending::Acknowledged
+}
+
+fn is_later_success(send: &Sent, failed_ns: u64) -> bool {
+    send.begin_ns > failed_ns && send.ending == Ending::Acknowledged
+}
+
+/// What a probe saw, up to the first send of a kind or a limit: on a machine that does other work it
+/// may have to wait for its turn.
+fn take_until(probe: &Probe, is_it: impl Fn(&Sent) -> bool) -> Result<Vec<Sent>> {
+    let end = Instant::now() + PROBE_LIMIT;
     let mut all = probe.take()?;
-    let is_later = |send: &Sent| send.begin_ns > failed_ns && send.ending == Ending::Acknowledged;
-    while !all.iter().any(is_later) && Instant::now() < end {
+    while !all.iter().any(&is_it) && Instant::now() < end {
         std::thread::sleep(WATCH);
         all.extend(probe.take()?);
     }
@@ -170,17 +179,13 @@ fn judge(
     figures: &mut Figures,
     options: &Options,
 ) -> Result<()> {
-    let later = own.iter().filter(|send| send.begin_ns > failed_ns);
-    if let Some(send) = later
-        .clone()
-        .find(|send| send.ending == Ending::Acknowledged)
-    {
+    if let Some(send) = own.iter().find(|send| is_later_success(send, failed_ns)) {
         bail!(
             "a send that began {} us after the failure was acknowledged",
             (send.begin_ns - failed_ns) / 1_000
         );
     }
-    let is_refusal = |send: &&Sent| send.end_ns > failed_ns && send.ending != Ending::Acknowledged;
+    let is_refusal = |send: &&Sent| is_refused(send, failed_ns);
     let first = own.iter().find(is_refusal).context("no send was refused")?;
     let fence_us = (first.end_ns - failed_ns) / 1_000;
     figures.fence_us.record(fence_us)?;
@@ -191,8 +196,8 @@ fn judge(
     );
     let elsewhere = other
         .iter()
-        .filter(|send| send.begin_ns > failed_ns && send.ending == Ending::Acknowledged)
-        .count() as u64;
+        .filter(|send| is_later_success(send, failed_ns));
+    let elsewhere = elsewhere.count() as u64;
     ensure!(elsewhere > 0, "the other shard acknowledged nothing more");
     ensure!(
         other.iter().all(|send| send.ending == Ending::Acknowledged),
