@@ -11,7 +11,7 @@ fn the_first_seeds_hold() {
 }
 
 /// Seeds of whole brokers that found something, as small as they were made, and what they found.
-const FOUND: [(u64, &str, &str); 8] = [
+const FOUND: [(u64, &str, &str); 9] = [
     (
         250,
         "",
@@ -51,6 +51,11 @@ const FOUND: [(u64, &str, &str); 8] = [
         1007,
         "body=19,consumers=2,messages=6,queues=1,storm=17,plan=6",
         "a message was gone and came back",
+    ),
+    (
+        125,
+        "backs=0,body=8,messages=2,storm=1,plan=",
+        "a half message that could not be seen yet was taken for lost",
     ),
 ];
 

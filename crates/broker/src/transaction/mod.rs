@@ -124,12 +124,19 @@ enum Found {
 
 impl Found {
     fn of(read: &store::GetResult) -> Self {
+        use store::GetStatus::{
+            Found, MessageWasRemoving, NoMatchedLogicQueue, NoMatchedMessage, NoMessageInQueue,
+            OffsetFoundNull, OffsetOverflowBadly, OffsetOverflowOne, OffsetTooSmall,
+        };
         match read.status {
-            store::GetStatus::Found => Self::Unit,
-            store::GetStatus::OffsetOverflowOne | store::GetStatus::OffsetOverflowBadly => {
+            Found => Self::Unit,
+            // A queue of which nothing can be seen yet looks like one that never had a message.
+            OffsetOverflowOne | OffsetOverflowBadly | NoMessageInQueue | NoMatchedMessage => {
                 Self::NotVisible
             }
-            _ => Self::Gone,
+            MessageWasRemoving | OffsetFoundNull | OffsetTooSmall | NoMatchedLogicQueue => {
+                Self::Gone
+            }
         }
     }
 }
