@@ -1,40 +1,29 @@
 //! A disk that is full, fails or is slow.
 
-use crate::testing::{append, append_waiting, body, open, read_numbers, settings, world};
+use crate::testing::{Store, append, append_waiting, body, open, read_numbers, settings, world};
 use crate::{AppendError, FenceReason, FlushError, FlushMode, ShardStore};
-use sim::{Crash, DiskOp, Fault, Rule};
+use sim::{Crash, DiskOp, Fault, Host, Rule};
 use std::time::Duration;
 
-#[test]
-fn a_full_disk_is_refused_with_numbers_and_goes_on_when_there_is_space() {
-    let (world, host) = world(1);
-    let (store, _) = open(&host, settings(FlushMode::Sync));
-    host.add_fault(Rule::always(DiskOp::Write, "nothing", Fault::Enospc));
-    host.shape_disk(|shape| shape.capacity = 400 << 10);
-    let (accepted, refusal) = host.block_on(0, {
-        let store = store.clone();
-        move |_| async move {
-            let mut accepted = 0_u64;
-            loop {
-                store.wait_room().await;
-                match append(&store, "T", &body(accepted, 500)) {
-                    Ok(receipt) => store.wait_acknowledged(receipt.end).await.unwrap(),
-                    Err(error) => return (accepted, error),
-                }
-                accepted += 1;
-                assert!(accepted < 10_000);
+/// Appends one durable message after the other; how many there were, and what ended it.
+fn append_until_refused(host: &Host, store: &Store) -> (u64, AppendError) {
+    let store = store.clone();
+    host.block_on(0, move |_| async move {
+        let mut accepted = 0_u64;
+        loop {
+            store.wait_room().await;
+            match append(&store, "T", &body(accepted, 500)) {
+                Ok(receipt) => store.wait_acknowledged(receipt.end).await.unwrap(),
+                Err(error) => return (accepted, error),
             }
+            accepted += 1;
+            assert!(accepted < 10_000);
         }
-    });
-    assert!(matches!(refusal, AppendError::NoSpace { .. }), "{refusal}");
-    assert!(accepted > 50, "{accepted}");
-    assert_eq!(store.fenced(), None);
-    // Reads and internal records go on.
-    store
-        .append_record(crate::RecordKind(1), b"offset")
-        .unwrap();
-    host.shape_disk(|shape| shape.capacity = 100 << 20);
-    world.run_for(Duration::from_secs(1));
+    })
+}
+
+/// One message more is taken, and all are there.
+fn takes_more_and_keeps_all(host: &Host, store: Store, accepted: u64) {
     let numbers = host.block_on(0, |_| async move {
         append_waiting(&store, "T", &body(accepted, 500)).await;
         store.close().await.unwrap();
@@ -44,25 +33,30 @@ fn a_full_disk_is_refused_with_numbers_and_goes_on_when_there_is_space() {
 }
 
 #[test]
+fn a_full_disk_is_refused_with_numbers_and_goes_on_when_there_is_space() {
+    let (world, host) = world(1);
+    let (store, _) = open(&host, settings(FlushMode::Sync));
+    host.add_fault(Rule::always(DiskOp::Write, "nothing", Fault::Enospc));
+    host.shape_disk(|shape| shape.capacity = 400 << 10);
+    let (accepted, refusal) = append_until_refused(&host, &store);
+    assert!(matches!(refusal, AppendError::NoSpace { .. }), "{refusal}");
+    assert!(accepted > 50, "{accepted}");
+    assert_eq!(store.fenced(), None);
+    // Reads and internal records go on.
+    store
+        .append_record(crate::RecordKind(1), b"offset")
+        .unwrap();
+    host.shape_disk(|shape| shape.capacity = 100 << 20);
+    world.run_for(Duration::from_secs(1));
+    takes_more_and_keeps_all(&host, store, accepted);
+}
+
+#[test]
 fn a_process_without_file_descriptors_refuses_in_words_and_goes_on_when_it_has_some() {
     let (world, host) = world(4);
     let (store, _) = open(&host, settings(FlushMode::Sync));
     host.add_fault(Rule::always(DiskOp::Meta, "", Fault::Emfile));
-    let (accepted, refusal) = host.block_on(0, {
-        let store = store.clone();
-        move |_| async move {
-            let mut accepted = 0_u64;
-            loop {
-                store.wait_room().await;
-                match append(&store, "T", &body(accepted, 500)) {
-                    Ok(receipt) => store.wait_acknowledged(receipt.end).await.unwrap(),
-                    Err(error) => return (accepted, error),
-                }
-                accepted += 1;
-                assert!(accepted < 10_000);
-            }
-        }
-    });
+    let (accepted, refusal) = append_until_refused(&host, &store);
     assert!(
         refusal.to_string().contains("too many open files"),
         "{refusal}"
@@ -72,12 +66,7 @@ fn a_process_without_file_descriptors_refuses_in_words_and_goes_on_when_it_has_s
     assert_eq!(store.fenced(), None);
     host.clear_faults();
     world.run_for(Duration::from_secs(1));
-    let numbers = host.block_on(0, |_| async move {
-        append_waiting(&store, "T", &body(accepted, 500)).await;
-        store.close().await.unwrap();
-        read_numbers(&store, "T", 0).await
-    });
-    assert_eq!(numbers, (0..=accepted).collect::<Vec<_>>());
+    takes_more_and_keeps_all(&host, store, accepted);
 }
 
 #[test]
