@@ -1,5 +1,8 @@
 //! POP: messages are handed out, acknowledged, given back, and come again, also after a crash.
 
+mod orderly;
+mod refusals;
+#[path = "../support/mod.rs"]
 mod support;
 
 use remoting::RequestCode;
@@ -495,117 +498,6 @@ fn waiting_pops_share_what_comes_and_one_is_woken_by_a_retry() {
     );
 }
 
-async fn refused(client: &Client, code: RequestCode, fields: &[(&str, &str)]) -> (i32, String) {
-    let answer = client.ask(code, fields, &[]).await;
-    (answer.code, answer.remark)
-}
-
-fn with<'a>(
-    fields: &[(&'a str, &'a str)],
-    name: &'a str,
-    value: &'a str,
-) -> Vec<(&'a str, &'a str)> {
-    let mut fields = fields.to_vec();
-    fields.retain(|(known, _)| *known != name);
-    fields.push((name, value));
-    fields
-}
-
-#[test]
-fn bad_pops_are_refused_with_the_official_codes() {
-    let mut cluster = Cluster::new(5, 3, |settings| {
-        settings.admin_access = broker::AdminAccess::Everyone;
-        settings.creates_groups = false;
-    });
-    cluster.start();
-    cluster.client(|client| async move {
-        send(&client, "0", "x").await;
-        let group = format!(r#"{{"groupName":"{GROUP}","consumeEnable":true}}"#);
-        let code = RequestCode::UpdateAndCreateSubscriptiongroup;
-        assert_eq!(client.ask(code, &[], group.as_bytes()).await.code, 0);
-        let now = client.sim().now_ms().to_string();
-        let good = [
-            ("consumerGroup", GROUP),
-            ("topic", TOPIC),
-            ("queueId", "0"),
-            ("maxMsgNums", "1"),
-            ("invisibleTime", "10000"),
-            ("pollTime", "0"),
-            ("bornTime", &*now),
-            ("initMode", "0"),
-        ];
-        let long = "a".repeat(300);
-        for (name, value, code, part) in [
-            ("consumerGroup", "nobody", 26, "[nobody] does not exist"),
-            ("topic", "nothing", 17, "topic[nothing] not exist"),
-            ("queueId", "4", 29, "queueId[4] is illegal"),
-            ("maxMsgNums", "33", 29, "1 to 32"),
-            ("maxMsgNums", "0", 29, "1 to 32"),
-            ("bornTime", "1", 210, "timeout too much"),
-            ("exp", "||", 23, "parse the consumer's subscription"),
-            ("attemptId", &long, 29, "300 bytes"),
-        ] {
-            let fields = with(&good, name, value);
-            let (got, remark) = refused(&client, RequestCode::PopMessage, &fields).await;
-            assert_eq!(got, code, "{name}={value:.20}: {remark}");
-            assert!(remark.contains(part), "{name}={value:.20}: {remark}");
-        }
-        let answer = client.ask(RequestCode::PopMessage, &good, &[]).await;
-        let message = popped(&answer).remove(0);
-        bad_acks(&client, &message).await;
-        assert_eq!(
-            message.ack(&client).await.remark,
-            "",
-            "nothing was lost or taken"
-        );
-    });
-}
-
-async fn bad_acks(client: &Client, message: &Popped) {
-    let good = [
-        ("consumerGroup", GROUP),
-        ("topic", TOPIC),
-        ("queueId", "0"),
-        ("extraInfo", &*message.handle),
-        ("offset", "0"),
-        ("invisibleTime", "1"),
-    ];
-    let other_queue = message.handle.replace("broker-a 0", "broker-a 1");
-    let expired = message.handle.replacen(' ', " 1", 1);
-    for code in [
-        RequestCode::AckMessage,
-        RequestCode::ChangeMessageInvisibletime,
-    ] {
-        for (name, value, wanted, part) in [
-            ("topic", "nothing", 17, "not exist"),
-            ("queueId", "9", 13, "queueId[9] is illegal"),
-            ("queueId", "-1", 13, "queueId[-1] is illegal"),
-            ("offset", "77", 208, "offset is illegal"),
-            ("offset", "-1", 208, "offset is illegal"),
-            ("extraInfo", "garbage", 1, "the receipt handle has 1 of"),
-            ("extraInfo", "a b c d e f g h", 1, "is not a number"),
-            ("extraInfo", &other_queue, 0, "another queue"),
-            ("extraInfo", &expired, 0, "nothing is popped under"),
-            ("consumerGroup", "other", 0, "nothing is popped under"),
-        ] {
-            let fields = with(&good, name, value);
-            let (got, remark) = refused(client, code, &fields).await;
-            assert_eq!(got, wanted, "{code:?} {name}={value}: {remark}");
-            assert!(remark.contains(part), "{code:?} {name}={value}: {remark}");
-        }
-    }
-    for (body, code) in [
-        ("", 208),
-        (r#"{"acks":[]}"#, 208),
-        ("{", 1),
-        (r#"{"acks":[{"r":"x"}]}"#, 1),
-    ] {
-        let code_asked = RequestCode::BatchAckMessage;
-        let answer = client.ask(code_asked, &[], body.as_bytes()).await;
-        assert_eq!(answer.code, code, "{body}: {}", answer.remark);
-    }
-}
-
 #[test]
 fn a_batch_acknowledges_messages_of_many_queues() {
     on_shards(
@@ -638,91 +530,6 @@ fn a_batch_acknowledges_messages_of_many_queues() {
         });
         },
     );
-}
-
-#[test]
-fn an_orderly_pop_locks_its_queue_until_all_is_acknowledged() {
-    let ask = Ask {
-        queue: 0,
-        count: 2,
-        order: true,
-        ..ASK
-    };
-    on_shards(
-        &[1, 3],
-        |_| {},
-        |cluster| {
-            cluster.client(move |client| async move {
-                for n in 0..4 {
-                    send(&client, "0", &n.to_string()).await;
-                }
-                let tried = Ask {
-                    attempt: "try-1",
-                    ..ask
-                };
-                let first = popped(&tried.pop(&client).await);
-                assert_eq!(first.len(), 2);
-                assert_eq!(ask.pop(&client).await.code, 210, "the queue is locked");
-                let same = tried.pop(&client).await;
-                assert_eq!(popped(&same).len(), 2, "the same attempt gets the same");
-                let first = popped(&same);
-                assert_eq!(first[0].ack(&client).await.remark, "");
-                assert_eq!(committed(&client, TOPIC, 0).await, 1);
-                assert_eq!(ask.pop(&client).await.code, 210, "one is left");
-                let waits = Ask {
-                    poll_ms: 30_000,
-                    ..ask
-                };
-                let (opaque, frame) = waits.frame(&client);
-                client.write(&frame).await;
-                client.sim().sleep(Duration::from_secs(1)).await;
-                assert_eq!(first[1].ack(&client).await.remark, "");
-                let answer = client.answer_within(opaque, Duration::from_secs(1)).await;
-                let answer = answer.expect("the last acknowledgement frees the queue");
-                let second = popped(&answer);
-                assert_eq!(second[0].body, b"2");
-                assert_eq!(answer.field("orderCountInfo"), "0 0 0");
-                let (opaque, frame) = waits.frame(&client);
-                client.write(&frame).await;
-                let answer = client.answer_within(opaque, Duration::from_secs(12)).await;
-                let answer = answer.expect("its time is over");
-                assert_eq!(popped(&answer)[0].body, b"2", "it begins again");
-                assert_eq!(answer.field("orderCountInfo"), "0 qo0%2 1;0 qo0%3 1;0 0 1");
-                let stale = second[0].ack(&client).await;
-                assert_eq!((stale.code, stale.remark.is_empty()), (0, false));
-                let mut third = popped(&answer);
-                let changed = third[0].change(&client, 1_000).await;
-                assert_eq!(changed.code, 0, "{changed:?}");
-            });
-        },
-    );
-}
-
-#[test]
-fn a_lock_of_an_orderly_pop_survives_a_crash() {
-    let ask = Ask {
-        queue: 0,
-        count: 2,
-        order: true,
-        ..ASK
-    };
-    let mut cluster = Cluster::new(9, 3, |_| {});
-    cluster.start();
-    let first = cluster.client(move |client| async move {
-        for n in 0..3 {
-            send(&client, "0", &n.to_string()).await;
-        }
-        let first = popped(&ask.pop(&client).await);
-        assert_eq!(first[0].ack(&client).await.remark, "");
-        first
-    });
-    cluster.crash(Crash::Kill);
-    cluster.start();
-    cluster.client(move |client| async move {
-        assert_eq!(ask.pop(&client).await.code, 210, "it is locked still");
-        assert_eq!(first[1].ack(&client).await.remark, "");
-        assert_eq!(popped(&ask.pop(&client).await)[0].body, b"2");
-    });
 }
 
 #[test]
